@@ -1,0 +1,86 @@
+"""Where everything lives: the paths under `LENDLOOP_HOME`. Nothing is written outside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+DBT_PROJECT = CHECKOUT / "dbt_project"
+
+
+@dataclass(frozen=True)
+class Home:
+    """Paths of one installation. Properties only name paths; `prepare` creates the folders."""
+
+    root: Path
+
+    @property
+    def warehouse(self) -> Path:
+        return self.root / "warehouse.duckdb"
+
+    @property
+    def published(self) -> Path:
+        return self.root / "published.duckdb"
+
+    @property
+    def published_files(self) -> Path:
+        return self.root / "published"
+
+    @property
+    def contacts(self) -> Path:
+        return self.root / "contacts.duckdb"
+
+    @property
+    def contacts_files(self) -> Path:
+        """Parquet files with contact data, 0700: only activation's user reads them."""
+        return self.root / "contacts"
+
+    @property
+    def delivery(self) -> Path:
+        return self.root / "delivery"
+
+    @property
+    def ops_sqlite(self) -> Path:
+        return self.root / "ops.sqlite"
+
+    @property
+    def exports(self) -> Path:
+        return self.root / "exports"
+
+    @property
+    def quarantine(self) -> Path:
+        return self.root / "quarantine"
+
+    @property
+    def dagster(self) -> Path:
+        return self.root / "dagster"
+
+    @property
+    def dlt(self) -> Path:
+        return self.root / "dlt"
+
+    @property
+    def dbt(self) -> Path:
+        return self.root / "dbt"
+
+    @property
+    def locks(self) -> Path:
+        return self.root / "locks"
+
+    @property
+    def secrets(self) -> Path:
+        return self.root / "secrets"
+
+    @property
+    def sandbox(self) -> Path:
+        return self.root / "sandbox"
+
+    def prepare(self) -> Home:
+        """Create the folders; those that hold personal data or secrets are readable by their owner only."""
+        for folder in (self.root, self.published_files, self.exports, self.dagster, self.dlt, self.dbt, self.locks):
+            folder.mkdir(parents=True, exist_ok=True)
+        for private in (self.contacts_files, self.delivery, self.quarantine, self.secrets):
+            private.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private.chmod(0o700)
+        return self

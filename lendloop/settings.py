@@ -1,0 +1,130 @@
+"""Settings, in one typed place: from the environment, then `.env` in the checkout.
+
+`.env.example` explains each. A secret is asked for by `require` only where it is needed.
+"""
+
+from __future__ import annotations
+
+import secrets as randomness
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from lendloop.clock import Clock, resolve_clock
+from lendloop.errors import ConfigurationError
+from lendloop.home import CHECKOUT, Home
+
+SourceName = Literal["crm", "ledger", "support"]
+SOURCES: tuple[SourceName, ...] = ("crm", "ledger", "support")
+ENVIRONMENTS = ("local", "prod")
+
+
+class Settings(BaseSettings):
+    """Every setting of lendloop; the variable is the field's name in capitals behind `LENDLOOP_`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="LENDLOOP_", env_file=CHECKOUT / ".env", env_ignore_empty=True, extra="ignore", frozen=True
+    )
+
+    env: Literal["local", "prod"] = "local"
+    home_path: Path = Field(default=CHECKOUT / "data", validation_alias="LENDLOOP_HOME")
+    as_of: str | None = None
+    definitions: Path = CHECKOUT / "activation" / "definitions"
+    hash_key: SecretStr | None = None
+
+    ledger_url: SecretStr | None = None
+    ledger_schema: str | None = None
+    crm_url: str | None = None
+    crm_token: SecretStr | None = None
+    support_url: str | None = None
+    support_user: str | None = None
+    support_token: SecretStr | None = None
+    support_dispute_tags: Annotated[tuple[str, ...], NoDecode] = ("dispute",)
+    support_complaint_tags: Annotated[tuple[str, ...], NoDecode] = ("complaint",)
+    support_hardship_tags: Annotated[tuple[str, ...], NoDecode] = ("hardship",)
+    crm_properties: dict[str, str] = Field(default_factory=dict)
+    """HubSpot property names that differ from the defaults, as JSON: `{"contacts.sms_consent": "sms_ok"}`."""
+
+    lag_minutes: int = 60
+    """How far behind the newest row a source is read again, for late commits."""
+    shrink_limit: float = 0.5
+    """A table that would come back smaller than this share of what raw holds is refused."""
+    lock_timeout_s: float = 600.0
+
+    blueshift_url: str | None = None
+    blueshift_key: SecretStr | None = None
+    slack_url: str | None = None
+    slack_token: SecretStr | None = None
+    slack_channel: str | None = None
+    smtp_url: str | None = None
+    alert_email: str | None = None
+    ops_url: SecretStr | None = None
+
+    @cached_property
+    def home(self) -> Home:
+        return Home(self.home_path.expanduser().resolve())
+
+    def clock(self) -> Clock:
+        """The business clock now: see `lendloop.clock.resolve_clock`."""
+        return resolve_clock(self.as_of)
+
+    @property
+    def operational_url(self) -> str:
+        """SQLAlchemy URL of operational state: `LENDLOOP_OPS_URL`, or SQLite in the home."""
+        return self.ops_url.get_secret_value() if self.ops_url else f"sqlite:///{self.home.ops_sqlite}"
+
+    def is_configured(self, source: SourceName) -> bool:
+        """Whether a source's address is set; one that is not is shown so and never an error."""
+        return getattr(self, f"{source}_url") is not None
+
+    def require(self, *fields: str) -> None:
+        """Raise ConfigurationError that names, at once, each of `fields` that is not set."""
+        missing = [f"LENDLOOP_{name.upper()}" for name in fields if getattr(self, name) in (None, "")]
+        if missing:
+            raise ConfigurationError(f"not set: {', '.join(missing)}; put them in the environment or in .env")
+
+    def secret(self, field: str) -> str:
+        """A secret's text. Raises ConfigurationError when it is not set."""
+        self.require(field)
+        value = getattr(self, field)
+        return str(value.get_secret_value() if isinstance(value, SecretStr) else value)
+
+    def identifier_key(self) -> bytes:
+        """The key under which identifiers of people are hashed.
+
+        `LENDLOOP_HASH_KEY`; in `local` a key made once and kept, 0600, under the home.
+        Raises ConfigurationError in `prod` when it is not set.
+        """
+        if self.hash_key:
+            return self.hash_key.get_secret_value().encode()
+        if self.env == "prod":
+            self.require("hash_key")
+        path = self.home.prepare().secrets / "hash.key"
+        try:
+            with open(path, "x", opener=_private_opener) as file:
+                file.write(randomness.token_hex(32))
+        except FileExistsError:
+            pass
+        return path.read_bytes()
+
+
+def _private_opener(path: str, flags: int) -> int:
+    import os
+
+    return os.open(path, flags, 0o600)
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings. Raises ConfigurationError that names every variable at fault and its known values."""
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{str(fault['loc'][0]) if str(fault['loc'][0]).startswith('LENDLOOP_') else 'LENDLOOP_' + str(fault['loc'][0]).upper()}"
+            f"={fault['input']!r}: {fault['msg']}"
+            for fault in error.errors()
+        )
+        raise ConfigurationError(faults) from None
