@@ -63,5 +63,7 @@ def resolve_clock(as_of: str | None) -> Clock:
             with urllib.request.urlopen(as_of, timeout=CLOCK_TIMEOUT_S) as answer:  # noqa: S310
                 return parse_clock(str(json.load(answer)["as_of"]))
         except (urllib.error.URLError, TimeoutError, ValueError, KeyError) as error:
-            raise TransientError(f"the clock at {as_of} did not answer a time ({error}): is the sandbox running?") from error
+            raise TransientError(
+                f"the clock at {as_of} did not answer a time ({error}): is the sandbox running?"
+            ) from error
     return parse_clock(as_of)

@@ -23,5 +23,5 @@ class TransientError(LendloopError):
         self.retry_after_s = retry_after_s
 
 
-class LockTimeout(TransientError):
+class LockTimeoutError(TransientError):
     """Somebody else held a lock for longer than we were ready to wait; the message names the holder."""

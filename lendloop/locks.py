@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from lendloop.errors import LockTimeout
+from lendloop.errors import LockTimeoutError
 
 _POLL_S = 0.05
 
@@ -21,7 +21,7 @@ def file_lock(path: Path, purpose: str, timeout_s: float) -> Iterator[None]:
     """Hold an exclusive lock on `path` while inside.
 
     The kernel frees it when the process ends, however it ends. Not re-entrant: a second call in
-    the same process waits like any other. Raises LockTimeout, naming the holder, after `timeout_s`.
+    the same process waits like any other. Raises LockTimeoutError, naming the holder, after `timeout_s`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -33,7 +33,7 @@ def file_lock(path: Path, purpose: str, timeout_s: float) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() >= deadline:
-                    raise LockTimeout(
+                    raise LockTimeoutError(
                         f"{path.name} is held by {describe_holder(path)}; waited {timeout_s:.0f} s for: {purpose}"
                     ) from None
                 time.sleep(_POLL_S)

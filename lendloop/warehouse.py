@@ -21,7 +21,7 @@ DEFAULT_TIMEOUT_S = 600.0
 def warehouse_lock(home: Home, purpose: str, timeout_s: float = DEFAULT_TIMEOUT_S) -> Iterator[None]:
     """Hold the right to open the warehouse. Keep it short: extract and normalise outside.
 
-    Raises LockTimeout, naming the holder.
+    Raises LockTimeoutError, naming the holder.
     """
     with file_lock(home.locks / "warehouse.lock", purpose, timeout_s):
         yield
