@@ -1,0 +1,310 @@
+"""Publishing: from what dbt built and tested to immutable files and a small catalogue of views.
+
+A table is written as Parquet files whose names carry their content's fingerprint, so what did not
+change is not written again and a file never changes. `catalog.json` says which files are current;
+`published.duckdb` and `contacts.duckdb` are views over exactly those, replaced atomically. The JSON
+file is replaced last: a publication that was cut off before that is made again by the next pass.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+from pydantic import BaseModel, Field
+
+from lendloop.home import Home
+
+CATALOG = "catalog.json"
+GRACE_S = 3600.0
+"""How long a file that left the catalogue stays for readers that still have the old one open."""
+
+
+class PublishedTable(BaseModel):
+    """One table as published: `files` are paths relative to its folder of files, `rows` their total."""
+
+    group: str
+    contact_data: bool = False
+    rows: int
+    files: list[str]
+    published_as_of: datetime
+    version: int
+
+
+class GroupState(BaseModel):
+    """A consistency group: the version readers see, and whether the last pass could renew it.
+
+    `state` is `fresh`, `stale` (its audit failed: readers see `version`) or `absent` (never passed).
+    """
+
+    state: str = "absent"
+    version: int = 0
+    published_as_of: datetime | None = None
+    reason: str | None = None
+    checks_passed: int = 0
+    checks_failed: int = 0
+
+
+class Catalog(BaseModel):
+    """What is published, as one consistent set. Keys of `tables` are `schema.table`."""
+
+    version: int = 0
+    inputs: str = ""
+    """Fingerprint of everything the last build depended on; empty when it must not be trusted."""
+    as_of: datetime | None = None
+    groups: dict[str, GroupState] = Field(default_factory=dict)
+    tables: dict[str, PublishedTable] = Field(default_factory=dict)
+    checks: dict[str, tuple[int, int]] = Field(default_factory=dict)
+    """Data checks passed and failed in the last build, by `schema.table`, of every zone."""
+    retired: dict[str, float] = Field(default_factory=dict)
+    """Files that left the catalogue, by absolute path, with the wall-clock second they did."""
+
+
+class PublishableTable(BaseModel):
+    """A table of the warehouse that readers get. `partition_column`, a date, cuts it into months."""
+
+    schema_name: str
+    name: str
+    group: str
+    contact_data: bool = False
+    partition_column: str | None = None
+    description: str = ""
+    columns: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        return f"{self.schema_name}.{self.name}"
+
+
+def read_catalog(home: Home) -> Catalog:
+    """The current catalogue; an empty one before the first publication."""
+    path = home.published_files / CATALOG
+    return Catalog.model_validate_json(path.read_text()) if path.exists() else Catalog()
+
+
+def write_catalog(home: Home, catalog: Catalog) -> None:
+    """Replace the catalogue's file atomically."""
+    _replace(home.published_files / CATALOG, catalog.model_dump_json(indent=1).encode())
+
+
+def publish(
+    connection: duckdb.DuckDBPyConnection,
+    home: Home,
+    tables: Iterable[PublishableTable],
+    groups: dict[str, GroupState],
+    *,
+    inputs: str,
+    as_of: datetime,
+    checks: dict[str, tuple[int, int]],
+    grace_s: float = GRACE_S,
+) -> tuple[Catalog, dict[str, int]]:
+    """Publish the tables of every `fresh` group; the others keep the version they have.
+
+    `connection` is open on the warehouse, under its lock. `groups` holds the outcome of this
+    pass's audit. Returns the new catalogue and the number of files written, by table. Nothing is
+    replaced, and the version stays, when no file, table or state differs.
+    """
+    previous = read_catalog(home)
+    version = previous.version + 1
+    declared = {table.key: table for table in tables}
+    published: dict[str, PublishedTable] = {}
+    written: dict[str, int] = {}
+    for key, table in declared.items():
+        old = previous.tables.get(key)
+        if groups[table.group].state != "fresh":
+            if old:
+                published[key] = old
+            continue
+        files, rows, count = _write_table(connection, home, table)
+        if old and old.files == files:
+            published[key] = old
+            continue
+        published[key] = PublishedTable(
+            group=table.group,
+            contact_data=table.contact_data,
+            rows=rows,
+            files=files,
+            published_as_of=as_of,
+            version=version,
+        )
+        written[key] = count
+    published |= {
+        key: old
+        for key, old in previous.tables.items()
+        if key not in declared and groups.get(old.group, GroupState()).state != "fresh"
+    }
+    changed = published != previous.tables
+    new_groups = {
+        name: state.model_copy(update=_carry(state, previous.groups.get(name, GroupState()), version, as_of, changed))
+        for name, state in groups.items()
+    }
+    catalog = previous.model_copy(
+        update={
+            "version": version if changed else previous.version,
+            "inputs": inputs,
+            "as_of": as_of,
+            "groups": new_groups,
+            "tables": published,
+            "checks": checks,
+            "retired": _retire(previous, published, home),
+        }
+    )
+    if changed or _states(previous.groups) != _states(new_groups) or not _readable(home):
+        _write_views(home.contacts, home.contacts_files, catalog, declared, contact_data=True)
+        _write_views(home.published, home.published_files, catalog, declared, contact_data=False)
+    catalog = catalog.model_copy(update={"retired": _collect(catalog.retired, published, home, grace_s)})
+    write_catalog(home, catalog)
+    return catalog, written
+
+
+def _carry(state: GroupState, previous: GroupState, version: int, as_of: datetime, changed: bool) -> dict[str, object]:
+    """What a group's state takes from before: a stale group shows the version that readers still see."""
+    if state.state == "fresh":
+        return {"version": version if changed else previous.version, "published_as_of": as_of}
+    return {
+        "version": previous.version,
+        "published_as_of": previous.published_as_of,
+        "state": "stale" if previous.version else "absent",
+    }
+
+
+def _states(groups: dict[str, GroupState]) -> dict[str, tuple[str, int]]:
+    return {name: (group.state, group.version) for name, group in groups.items()}
+
+
+def _readable(home: Home) -> bool:
+    return home.published.exists() and home.contacts.exists()
+
+
+def _files_root(home: Home, contact_data: bool) -> Path:
+    return home.contacts_files if contact_data else home.published_files
+
+
+def _write_table(
+    connection: duckdb.DuckDBPyConnection, home: Home, table: PublishableTable
+) -> tuple[list[str], int, int]:
+    """Write what is not there yet. Returns (files, rows, files written)."""
+    relation = f'"{table.schema_name}"."{table.name}"'
+    shape = connection.execute(
+        "select string_agg(column_name || ' ' || data_type, ',' order by ordinal_position) from information_schema.columns"
+        " where table_schema = ? and table_name = ?",
+        [table.schema_name, table.name],
+    ).fetchone()
+    part = f"coalesce(strftime({table.partition_column}, '%Y-%m'), 'none')" if table.partition_column else "'all'"
+    parts = connection.execute(
+        f"select {part} as part, count(*) as row_count,"
+        f" md5(concat_ws('|', count(*), bit_xor(hash(t)), sum(hash(t)::hugeint), any_value(?), any_value(?)))"
+        f" from {relation} as t group by 1 order by 1",
+        [shape[0] if shape else "", duckdb.__version__],
+    ).fetchall() or [("all", 0, f"empty{_short(str(shape))}")]
+    root = _files_root(home, table.contact_data)
+    files: list[str] = []
+    count = 0
+    for name, _, fingerprint in parts:
+        relative = f"{table.schema_name}/{table.name}/{name}-{fingerprint[:20]}.parquet"
+        files.append(relative)
+        target = root / relative
+        if target.exists():
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700 if table.contact_data else 0o755)
+        draft = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+        connection.execute(
+            f"copy (select * from {relation} as t where {part} = '{name}' order by all) to '{draft}' (format parquet, compression zstd)"
+        )
+        if table.contact_data:
+            draft.chmod(0o600)
+        _sync_replace(draft, target)
+        count += 1
+    return files, sum(row_count for _, row_count, _ in parts), count
+
+
+def _short(text: str) -> str:
+    import hashlib
+
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def _write_views(
+    target: Path, root: Path, catalog: Catalog, declared: dict[str, PublishableTable], *, contact_data: bool
+) -> None:
+    """Build a catalogue of views beside `target` and put it in its place."""
+    draft = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    draft.unlink(missing_ok=True)
+    with duckdb.connect(str(draft)) as connection:
+        for schema in ("contacts",) if contact_data else ("trusted", "kpi"):
+            connection.execute(f"create schema {schema}")
+        for key, table in catalog.tables.items():
+            if table.contact_data != contact_data:
+                continue
+            schema, name = key.split(".")
+            paths = ", ".join(_quote(str(root / file)) for file in table.files)
+            connection.execute(f'create view {schema}."{name}" as select * from read_parquet([{paths}])')
+            if declaration := declared.get(key):
+                connection.execute(f'comment on view {schema}."{name}" is {_quote(declaration.description)}')
+                for column, text in declaration.columns.items():
+                    connection.execute(f'comment on column {schema}."{name}"."{column}" is {_quote(text)}')
+        connection.execute("create schema publication")
+        connection.execute("create table publication.version (version bigint, as_of timestamptz)")
+        connection.execute("insert into publication.version values (?, ?)", [catalog.version, catalog.as_of])
+        connection.execute(
+            "create table publication.consistency_group"
+            " (name varchar, state varchar, version bigint, published_as_of timestamptz, reason varchar)"
+        )
+        for name, state in catalog.groups.items():
+            connection.execute(
+                "insert into publication.consistency_group values (?, ?, ?, ?, ?)",
+                [name, state.state, state.version, state.published_as_of, state.reason],
+            )
+    draft.chmod(0o600 if contact_data else 0o644)
+    _sync_replace(draft, target)
+
+
+def _quote(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _retire(previous: Catalog, published: dict[str, PublishedTable], home: Home) -> dict[str, float]:
+    current = set(_paths(published, home))
+    now = time.time()
+    return {
+        **{path: since for path, since in previous.retired.items() if path not in current},
+        **{path: now for path in _paths(previous.tables, home) if path not in current},
+    }
+
+
+def _paths(tables: dict[str, PublishedTable], home: Home) -> list[str]:
+    return [str(_files_root(home, table.contact_data) / file) for table in tables.values() for file in table.files]
+
+
+def _collect(
+    retired: dict[str, float], published: dict[str, PublishedTable], home: Home, grace_s: float
+) -> dict[str, float]:
+    """Delete what nobody needs: retired files whose grace is over, and what a killed publication left."""
+    current = set(_paths(published, home))
+    now = time.time()
+    for root in (home.published_files, home.contacts_files):
+        for file in root.glob("*/*/*.parquet*"):
+            path = str(file)
+            if path not in current and now - max(retired.get(path, 0.0), file.stat().st_mtime) > grace_s:
+                file.unlink(missing_ok=True)
+    return {path: since for path, since in retired.items() if Path(path).exists()}
+
+
+def _replace(path: Path, content: bytes) -> None:
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    draft.write_bytes(content)
+    _sync_replace(draft, path)
+
+
+def _sync_replace(draft: Path, target: Path) -> None:
+    """Put a finished file in its place, its bytes on disk before its name."""
+    descriptor = os.open(draft, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.replace(draft, target)

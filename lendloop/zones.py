@@ -1,0 +1,327 @@
+"""Raw to published: one dbt build, its audit by consistency group, and the publication, under one lock.
+
+What belongs here: when to build, what failed for whom, what may be published.
+What does not: what a model says (dbt_project) and how files are written (`lendloop.publish`).
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import duckdb
+from pydantic import BaseModel, Field
+
+from lendloop.clock import Clock
+from lendloop.errors import PermanentError
+from lendloop.home import DBT_PROJECT, Home
+from lendloop.locks import file_lock
+from lendloop.publish import Catalog, GroupState, PublishableTable, publish, read_catalog, write_catalog
+from lendloop.settings import Settings
+from lendloop.warehouse import warehouse_lock
+
+ZONES = ("gray", "trusted", "kpi", "contacts")
+_IGNORED = {"target", "logs", "__pycache__"}
+
+
+class NodeResult(BaseModel):
+    """One model, seed or test of a build. `status` is dbt's: success, pass, warn, error, fail, skipped."""
+
+    unique_id: str
+    kind: Literal["model", "seed", "test"]
+    status: str
+    group: str
+    message: str = ""
+    failures: int | None = None
+    duration_s: float = 0.0
+    rows: int | None = None
+
+    @property
+    def ok(self) -> bool:
+        return self.status in ("success", "pass", "warn")
+
+
+class BuildReport(BaseModel):
+    """What a pass did between raw and published. `skipped`: nothing it depends on had changed."""
+
+    skipped: bool = False
+    version: int = 0
+    groups: dict[str, GroupState] = Field(default_factory=dict)
+    nodes: list[NodeResult] = Field(default_factory=list)
+    written: dict[str, int] = Field(default_factory=dict)
+    """Files written, by published table."""
+    tables: dict[str, int] = Field(default_factory=dict)
+    """Rows by published table."""
+
+    @property
+    def failures(self) -> list[str]:
+        """One line for each group that readers see as stale or not at all."""
+        return [f"{name}: {group.reason}" for name, group in self.groups.items() if group.state != "fresh"]
+
+
+def load_manifest(home: Home) -> dict[str, Any]:
+    """dbt's manifest as a dict, parsed anew only when a file of the project changed.
+
+    Raises PermanentError with dbt's own words when the project does not parse.
+    """
+    home.prepare()
+    key = project_fingerprint()
+    manifest, marker = home.dbt / "target" / "manifest.json", home.dbt / "manifest.key"
+    if not _is_current(manifest, marker, key):
+        with file_lock(home.locks / "manifest.lock", "parsing the dbt project", 120):
+            if not _is_current(manifest, marker, key):
+                _invoke(home, ["parse"], target="local")
+                marker.write_text(key)
+    result: dict[str, Any] = json.loads(manifest.read_text())
+    return result
+
+
+def _is_current(manifest: Path, marker: Path, key: str) -> bool:
+    return manifest.exists() and marker.exists() and marker.read_text() == key
+
+
+def project_fingerprint() -> str:
+    """md5 over every file of the dbt project and the versions that compile it."""
+    digest = hashlib.md5(duckdb.__version__.encode(), usedforsecurity=False)
+    for path in sorted(DBT_PROJECT.rglob("*")):
+        if path.is_file() and not _IGNORED.intersection(path.relative_to(DBT_PROJECT).parts):
+            digest.update(str(path.relative_to(DBT_PROJECT)).encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def markets() -> list[dict[str, str]]:
+    """The markets the project knows: rows of its seed, with `market`, `currency`, `time_zone`."""
+    with open(DBT_PROJECT / "seeds" / "markets.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def publishable_tables(manifest: Mapping[str, Any]) -> list[PublishableTable]:
+    """The tables that readers get: every model of trusted and kpi, and the contact data apart."""
+    return [
+        PublishableTable(
+            schema_name=node["schema"],
+            name=node["alias"],
+            group=node["group"],
+            contact_data=node["schema"] == "contacts",
+            partition_column=node["config"]["meta"].get("publish_partition"),
+            description=node["description"],
+            columns={name: column["description"] for name, column in node["columns"].items()},
+        )
+        for node in manifest["nodes"].values()
+        if node["resource_type"] == "model" and node["schema"] in ("trusted", "kpi", "contacts")
+    ]
+
+
+def build_and_publish(settings: Settings, clock: Clock, *, force: bool = False) -> BuildReport:
+    """Build, audit and publish, unless nothing that it depends on has changed.
+
+    It depends on raw, on the business date of each market, on the dbt project and on the key of
+    the identifiers. A group whose audit failed is rebuilt from raw by the next pass. Raises
+    LockTimeoutError, and PermanentError when dbt could not run at all.
+    """
+    home = settings.home.prepare()
+    manifest = load_manifest(home)
+    with warehouse_lock(home, "build and publish", settings.lock_timeout_s):
+        catalog = read_catalog(home)
+        with _connect(home) as connection:
+            inputs = _inputs(connection, settings, clock)
+            unhealthy = [name for name, group in catalog.groups.items() if group.state != "fresh"]
+            readable = home.published.exists() and home.contacts.exists()
+            if not force and not unhealthy and readable and catalog.inputs == inputs:
+                return BuildReport(
+                    skipped=True,
+                    version=catalog.version,
+                    groups=catalog.groups,
+                    tables={key: table.rows for key, table in catalog.tables.items()},
+                )
+            _set_clock(connection, clock)
+            _forget_incremental(connection, manifest, unhealthy)
+        nodes = _build(home, settings, manifest)
+        groups = _audit(nodes, manifest, catalog)
+        with _connect(home) as connection:
+            healthy = all(group.state == "fresh" for group in groups.values())
+            catalog, written = publish(
+                connection,
+                home,
+                publishable_tables(manifest),
+                groups,
+                inputs=inputs if healthy else "",
+                as_of=clock.as_of,
+                checks=_count_checks(nodes, manifest),
+            )
+            rows = _row_counts(connection, manifest)
+    for node in nodes:
+        node.rows = rows.get(node.unique_id)
+    return BuildReport(
+        version=catalog.version,
+        groups=catalog.groups,
+        nodes=nodes,
+        written=written,
+        tables={key: table.rows for key, table in catalog.tables.items()},
+    )
+
+
+def forget_build(home: Home) -> None:
+    """Make the next pass build even if nothing seems to have changed."""
+    with warehouse_lock(home, "forgetting the last build"):
+        write_catalog(home, read_catalog(home).model_copy(update={"inputs": ""}))
+
+
+@contextmanager
+def _connect(home: Home) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection under a lock that the caller already holds."""
+    connection = duckdb.connect(str(home.warehouse))
+    try:
+        connection.execute("set timezone = 'UTC'")
+        yield connection
+    finally:
+        connection.close()
+
+
+def _inputs(connection: duckdb.DuckDBPyConnection, settings: Settings, clock: Clock) -> str:
+    tables = connection.execute(
+        "select table_schema, table_name from information_schema.columns"
+        " where table_schema in ('raw_ledger', 'raw_crm', 'raw_support') and column_name = '_loaded_at'"
+        " and table_name not like '\\_dlt%' escape '\\' order by all"
+    ).fetchall()
+    digest = hashlib.md5(project_fingerprint().encode(), usedforsecurity=False)
+    digest.update(hashlib.sha256(settings.identifier_key()).digest())
+    for schema, table in tables:
+        state = connection.execute(f'select count(*), max(_loaded_at) from "{schema}"."{table}"').fetchone()
+        digest.update(f"{schema}.{table}:{state}".encode())
+    for zone in sorted({row["time_zone"] for row in markets()} | {"UTC"}):
+        digest.update(f"{zone}:{clock.business_date(zone)}".encode())
+    return digest.hexdigest()
+
+
+def _set_clock(connection: duckdb.DuckDBPyConnection, clock: Clock) -> None:
+    connection.execute("create schema if not exists raw_meta")
+    connection.execute("create or replace table raw_meta.clock (as_of timestamptz, business_date date)")
+    connection.execute("insert into raw_meta.clock values (?, ?)", [clock.as_of, clock.day])
+
+
+def _forget_incremental(connection: duckdb.DuckDBPyConnection, manifest: Mapping[str, Any], groups: list[str]) -> None:
+    """Drop what a failed audit may have left wrong, so that the build makes it from raw again.
+
+    A model that keeps history raw does not have (`full_refresh: false`) stays.
+    """
+    for node in manifest["nodes"].values():
+        config = node["config"]
+        if (
+            node["resource_type"] == "model"
+            and node["group"] in groups
+            and config["materialized"] == "incremental"
+            and config.get("full_refresh") is not False
+        ):
+            connection.execute(f'drop table if exists "{node["schema"]}"."{node["alias"]}"')
+
+
+def _build(home: Home, settings: Settings, manifest: Mapping[str, Any]) -> list[NodeResult]:
+    os.environ["LENDLOOP_HASH_KEY"] = settings.identifier_key().decode()
+    results = _invoke(home, ["build", "--exclude-resource-type", "unit_test"], target=settings.env)
+    return [
+        NodeResult(
+            unique_id=result.node.unique_id,
+            kind=str(result.node.resource_type.value),
+            status=str(result.status.value),
+            group=group_of(manifest, result.node.unique_id),
+            message=(result.message or "").strip(),
+            failures=result.failures,
+            duration_s=round(result.execution_time, 3),
+        )
+        for result in results.results
+    ]
+
+
+def _invoke(home: Home, arguments: list[str], *, target: str) -> Any:
+    """Run dbt in this process, and let go of the warehouse whatever happens."""
+    os.environ.update(
+        LENDLOOP_WAREHOUSE=str(home.warehouse),
+        DBT_TARGET_PATH=str(home.dbt / "target"),
+        DBT_LOG_PATH=str(home.dbt / "logs"),
+        DO_NOT_TRACK="1",
+        DBT_SEND_ANONYMOUS_USAGE_STATS="false",
+    )
+    os.environ.setdefault("LENDLOOP_HASH_KEY", "parse")
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+    from dbt.cli.main import dbtRunner
+
+    folders = ["--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT), "--target", target]
+    try:
+        outcome = dbtRunner().invoke([*arguments, *folders, "--quiet", "--no-use-colors"])
+    finally:
+        DuckDBConnectionManager.close_all_connections()
+    if outcome.exception is not None:
+        raise PermanentError(f"dbt {arguments[0]} failed: {outcome.exception}; see {home.dbt / 'logs' / 'dbt.log'}")
+    return outcome.result
+
+
+def group_of(manifest: Mapping[str, Any], unique_id: str) -> str:
+    """The consistency group a node counts for; a test counts for the model it is attached to."""
+    node = manifest["nodes"][unique_id]
+    if node["resource_type"] != "test":
+        return str(node.get("group") or "customer")
+    tested = tested_model(manifest, unique_id)
+    return str(manifest["nodes"].get(tested, {}).get("group") or "customer")
+
+
+def tested_model(manifest: Mapping[str, Any], unique_id: str) -> str:
+    """The id of the model or source that a test is about."""
+    node = manifest["nodes"][unique_id]
+    models = [parent for parent in node["depends_on"]["nodes"] if parent in manifest["nodes"]]
+    return str(node.get("attached_node") or (models or node["depends_on"]["nodes"])[-1])
+
+
+def _audit(nodes: list[NodeResult], manifest: Mapping[str, Any], catalog: Catalog) -> dict[str, GroupState]:
+    names = sorted({table.group for table in publishable_tables(manifest)})
+    groups = {}
+    for name in names:
+        mine = [node for node in nodes if node.group == name]
+        bad = [node for node in mine if not node.ok]
+        first = sorted(bad, key=lambda node: node.status == "skipped")[:3]
+        groups[name] = GroupState(
+            state="stale" if bad or not mine else "fresh",
+            reason="; ".join(
+                f"{short_name(node.unique_id)} {node.status}: {node.message or 'upstream failed'}" for node in first
+            )
+            or None,
+            checks_passed=sum(node.kind == "test" and node.ok for node in mine),
+            checks_failed=sum(node.kind == "test" and not node.ok for node in mine),
+        )
+    return groups
+
+
+def short_name(unique_id: str) -> str:
+    """The name a person uses for a node: without project, kind and a test's hash."""
+    return unique_id.split(".")[2]
+
+
+def _count_checks(nodes: list[NodeResult], manifest: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+    counts: dict[str, tuple[int, int]] = {}
+    for node in nodes:
+        if node.kind != "test":
+            continue
+        model = manifest["nodes"].get(tested_model(manifest, node.unique_id))
+        if model is None:
+            continue
+        key = f"{model['schema']}.{model['alias']}"
+        passed, failed = counts.get(key, (0, 0))
+        counts[key] = (passed + node.ok, failed + (not node.ok))
+    return counts
+
+
+def _row_counts(connection: duckdb.DuckDBPyConnection, manifest: Mapping[str, Any]) -> dict[str, int]:
+    """Rows of every table that the build made, by node; views are not counted."""
+    tables = set(connection.execute("select schema_name, table_name from duckdb_tables()").fetchall())
+    return {
+        unique_id: int((connection.execute(f'select count(*) from "{schema}"."{name}"').fetchone() or (0,))[0])
+        for unique_id, node in manifest["nodes"].items()
+        if ((schema := node["schema"]), (name := node["alias"])) in tables
+    }
