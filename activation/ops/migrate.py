@@ -1,0 +1,46 @@
+"""Bringing a database to the newest version of the tables, with Alembic, from within the program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, text
+
+from lendloop.errors import ConfigurationError
+
+FOLDER = Path(__file__).parent / "migrations"
+_ADVISORY_KEY = 5_362_101
+"""Any constant number: it keeps two machines from migrating one PostgreSQL database at once."""
+
+
+def alembic_config(connection: Connection | None = None) -> Config:
+    """Alembic's configuration without a file; `connection` is the one to migrate."""
+    config = Config()
+    config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
+    config.set_main_option("file_template", "v%%(rev)s_%%(slug)s")
+    config.attributes["connection"] = connection
+    return config
+
+
+def migrate(engine: Engine) -> None:
+    """Upgrade to the newest version. Call it under a lock.
+
+    Raises ConfigurationError when the database is newer than this code.
+    """
+    scripts = ScriptDirectory.from_config(alembic_config())
+    head = scripts.get_current_head()
+    with engine.connect() as connection, connection.begin():
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_KEY})
+        current = MigrationContext.configure(connection).get_current_revision()
+        if current == head:
+            return
+        if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
+            raise ConfigurationError(
+                f"operational state is at version {current}, which this lendloop does not know: run a newer lendloop"
+            )
+        command.upgrade(alembic_config(connection), "head")

@@ -1,0 +1,182 @@
+"""Operational state: opened, migrated and shared between processes, on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pgserver
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Engine, insert, select, update
+
+from activation.ops import exclusively, open_ops, reading, writing
+from activation.ops import tables as t
+from lendloop.errors import ConfigurationError, LockTimeoutError, TransientError
+from lendloop.settings import Settings, load_settings
+
+NOON = datetime(2026, 3, 1, 12, 0, 0, 123456, UTC)
+
+
+@pytest.fixture(scope="module")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    server = pgserver.get_server(tmp_path_factory.mktemp("pg"))
+    yield server.get_uri()
+    server.cleanup()
+
+
+def settings_in(home: Path, **overrides: Any) -> Settings:
+    return load_settings(LENDLOOP_HOME=home, **overrides)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ops(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    if request.param == "sqlite":
+        yield open_ops(settings_in(tmp_path))
+        return
+    engine = open_ops(settings_in(tmp_path, ops_url=request.getfixturevalue("postgres_url")))
+    yield engine
+    with writing(engine) as connection:
+        for table in reversed(t.metadata.sorted_tables):
+            connection.execute(table.delete())
+
+
+def test_migrations_give_exactly_the_declared_tables(ops: Engine) -> None:
+    with reading(ops) as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, t.metadata) == []
+
+
+def test_money_and_instants_come_back_exactly(ops: Engine) -> None:
+    lagos = NOON.astimezone(timezone(timedelta(hours=1)))
+    with writing(ops) as connection:
+        evaluation = connection.execute(
+            insert(t.rule_evaluation)
+            .values(
+                rule="r",
+                rule_version="1",
+                as_of=lagos,
+                outcome="failed",
+                findings=1,
+                new_findings=1,
+                cleared_findings=0,
+                frozen=False,
+                duration_ms=1,
+            )
+            .returning(t.rule_evaluation.c.id)
+        ).scalar_one()
+        connection.execute(
+            insert(t.finding).values(
+                rule="r",
+                entity="1",
+                entity_key={"id": 1},
+                severity="warning",
+                value=Decimal("9007199254740993.000001"),
+                details={},
+                firing=True,
+                unseen=True,
+                first_seen_at=lagos,
+                last_seen_at=lagos,
+                evaluation_id=evaluation,
+            )
+        )
+    with reading(ops) as connection:
+        row = connection.execute(select(t.finding)).one()
+    assert row.value == Decimal("9007199254740993.000001")
+    assert row.first_seen_at == NOON
+    assert row.first_seen_at.tzinfo is UTC
+
+
+def test_a_naive_instant_is_refused(ops: Engine) -> None:
+    with pytest.raises(Exception, match="no time zone"), writing(ops) as connection:
+        connection.execute(insert(t.cursor).values(name="a", value="1", updated_wall=datetime(2026, 1, 1)))  # noqa: DTZ001
+
+
+def test_the_sqlite_file_is_its_owners_only(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    engine = open_ops(settings)
+    with writing(engine) as connection:
+        connection.execute(insert(t.cursor).values(name="a", value="1", updated_wall=NOON))
+        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.glob("ops.sqlite*")}
+    assert set(modes) >= {"ops.sqlite", "ops.sqlite-wal"}
+    assert set(modes.values()) == {0o600}
+
+
+def test_processes_that_open_a_new_home_at_once_migrate_it_once_and_lose_no_write(tmp_path: Path) -> None:
+    script = f"""
+from datetime import UTC, datetime
+from sqlalchemy import select, update
+from activation.ops import open_ops, writing
+from activation.ops import tables as t
+from lendloop.settings import load_settings
+import sys
+engine = open_ops(load_settings(LENDLOOP_HOME={str(tmp_path)!r}))
+now = datetime.now(UTC)
+with writing(engine) as c:
+    if c.execute(select(t.cursor)).first() is None:
+        c.execute(t.cursor.insert().values(name="n", value="0", updated_wall=now))
+for _ in range(20):
+    with writing(engine) as c:
+        value = c.execute(select(t.cursor.c.value)).scalar_one()
+        c.execute(update(t.cursor).values(value=str(int(value) + 1), updated_wall=now))
+"""
+    processes = [subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE) for _ in range(4)]
+    faults = [process.communicate(timeout=120)[1].decode() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0, 0], faults
+    with reading(open_ops(settings_in(tmp_path))) as connection:
+        assert connection.execute(select(t.cursor.c.value)).scalar_one() == "80"
+
+
+def test_a_reader_waits_for_no_writer_and_sees_no_half_write(ops: Engine) -> None:
+    with writing(ops) as connection:
+        connection.execute(insert(t.cursor).values(name="a", value="old", updated_wall=NOON))
+    with writing(ops) as connection:
+        connection.execute(update(t.cursor).values(value="new"))
+        with reading(ops) as reader:
+            assert reader.execute(select(t.cursor.c.value)).scalar_one() == "old"
+
+
+def test_what_one_process_does_exclusively_another_is_refused(ops: Engine, tmp_path: Path) -> None:
+    here, elsewhere = settings_in(tmp_path), settings_in(tmp_path / "another_machine")
+    with exclusively(ops, here, "outbox", "deliver", 1.0):
+        with (
+            pytest.raises(LockTimeoutError, match="deliver again"),
+            exclusively(ops, here, "outbox", "deliver again", 0.1),
+        ):
+            pass
+        if ops.dialect.name == "postgresql":
+            with (
+                pytest.raises(LockTimeoutError, match="deliver again"),
+                exclusively(ops, elsewhere, "outbox", "deliver again", 0.1),
+            ):
+                pass
+    with exclusively(ops, elsewhere, "outbox", "deliver", 1.0):
+        pass
+
+
+@pytest.mark.parametrize("url", ["mysql://x/y", "no url"])
+def test_a_url_that_cannot_hold_operational_state_is_named(tmp_path: Path, url: str) -> None:
+    with pytest.raises(ConfigurationError, match="LENDLOOP_OPS_URL"):
+        open_ops(settings_in(tmp_path, ops_url=url))
+
+
+def test_a_database_that_does_not_answer_is_one_clear_line_without_its_password(tmp_path: Path) -> None:
+    with pytest.raises(TransientError) as caught:
+        open_ops(settings_in(tmp_path, ops_url="postgresql://somebody:hushhush@127.0.0.1:1/ops"))
+    assert "hushhush" not in str(caught.value)
+    assert "127.0.0.1" in str(caught.value)
+
+
+def test_a_newer_database_is_left_alone(tmp_path: Path) -> None:
+    engine = open_ops(settings_in(tmp_path))
+    with writing(engine) as connection:
+        connection.exec_driver_sql("update alembic_version set version_num = '9999'")
+    with pytest.raises(ConfigurationError, match="9999"):
+        open_ops(settings_in(tmp_path))
