@@ -1,0 +1,177 @@
+"""Audiences, rules and alerts as assets and checks, made from their definition files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from activation.alerts import advance_alerts, deliver_outbox, load_routes
+from activation.audiences import Audience, sync_audience
+from activation.rules import Rule, evaluate_rule
+from lendloop.errors import LendloopError
+from lendloop.source_status import read_status
+from orchestration.names import RULE_CHECK
+from orchestration.plots import table
+from orchestration.relay import relay_events
+from orchestration.resources import Hub
+from orchestration.zones import CATALOGUE, group_key
+
+DELIVERED, NOTIFIED = "delivered", "notified"
+ALERTS = dg.AssetKey(["alerts", "outbox"])
+
+
+def audience_key(audience: Audience) -> dg.AssetKey:
+    return dg.AssetKey(["audiences", audience.audience])
+
+
+def rule_key(rule: Rule) -> dg.AssetKey:
+    return dg.AssetKey(["rules", rule.rule])
+
+
+def _upstream(sql_tables: Sequence[str], groups: Mapping[str, str]) -> list[dg.AssetKey]:
+    """The publications that a definition reads, for lineage, behind the step that makes them."""
+    return [CATALOGUE, *(group_key(name) for name in sorted({groups[key] for key in sql_tables if key in groups}))]
+
+
+def audience_asset(audience: Audience, groups: Mapping[str, str]) -> dg.AssetsDefinition:
+    """The step that plans an audience and delivers what changed. `groups` maps `schema.table` to its group."""
+    key = audience_key(audience)
+
+    @dg.multi_asset(
+        name=f"sync_{audience.audience}",
+        specs=[
+            dg.AssetSpec(
+                key,
+                deps=_upstream(audience.tables, groups),
+                group_name="audiences",
+                kinds={destination.kind for destination in audience.destinations},
+                owners=[f"team:{audience.owner}"],
+                description=audience.title,
+                metadata={"version": str(audience.version), "sql": dg.MetadataValue.md(f"```sql\n{audience.sql}\n```")},
+            )
+        ],
+        check_specs=[
+            dg.AssetCheckSpec(
+                DELIVERED,
+                asset=key,
+                description="Every row of the plan is accounted for: nothing rejected, unknown or blocked.",
+            )
+        ],
+    )
+    def sync(context: dg.AssetExecutionContext, hub: Hub) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+        settings = hub.settings
+        try:
+            report = sync_audience(
+                audience, settings=settings, clock=hub.clock, source_status=read_status(settings.home)
+            )
+        except LendloopError as error:
+            context.log.error(str(error))
+            yield dg.MaterializeResult(asset_key=key, metadata={"error": str(error)})
+            yield dg.AssetCheckResult(check_name=DELIVERED, asset_key=key, passed=False, metadata={"error": str(error)})
+            return
+        yield dg.MaterializeResult(
+            asset_key=key,
+            metadata={
+                "desired": report.desired,
+                "added": report.added,
+                "changed": report.changed,
+                "removed": report.removed,
+                "rejected": report.rejected,
+                "unknown": report.unknown,
+                "requests": report.requests,
+                "held_back": table(["reason", "people"], sorted(report.held_back.items())),
+            },
+        )
+        yield dg.AssetCheckResult(
+            check_name=DELIVERED,
+            asset_key=key,
+            passed=not (report.errors or report.rejected or report.unknown),
+            metadata={
+                "errors": dg.MetadataValue.md("\n".join(f"- {error}" for error in report.errors) or "none"),
+                "rejected": report.rejected,
+                "unknown": report.unknown,
+            },
+        )
+
+    return sync
+
+
+def rules_asset(rules: Sequence[Rule], groups: Mapping[str, str]) -> dg.AssetsDefinition:
+    """One step evaluates every rule; each is an asset with the check that it holds."""
+
+    @dg.multi_asset(
+        name="evaluate_rules",
+        specs=[
+            dg.AssetSpec(
+                rule_key(rule),
+                deps=_upstream(rule.tables, groups),
+                group_name="rules",
+                kinds={"sql", "alert"},
+                owners=[f"team:{rule.owner}"],
+                description=rule.title,
+                metadata={"severity": rule.severity, "sla_hours": rule.sla_hours},
+            )
+            for rule in rules
+        ],
+        check_specs=[dg.AssetCheckSpec(RULE_CHECK, asset=rule_key(rule), description=rule.title) for rule in rules],
+    )
+    def evaluate(context: dg.AssetExecutionContext, hub: Hub) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+        settings, clock = hub.settings, hub.clock
+        status = read_status(settings.home)
+        for rule in rules:
+            result = evaluate_rule(rule, settings=settings, clock=clock, source_status=status)
+            if result.error:
+                context.log.error(f"{rule.rule}: {result.error}")
+            metadata: dict[str, Any] = {"findings": result.findings, **result.metadata}
+            yield dg.MaterializeResult(asset_key=rule_key(rule), metadata=metadata)
+            yield dg.AssetCheckResult(
+                check_name=RULE_CHECK,
+                asset_key=rule_key(rule),
+                passed=result.passed,
+                severity=dg.AssetCheckSeverity.WARN if result.error is None else dg.AssetCheckSeverity.ERROR,
+                metadata=metadata | ({"error": result.error} if result.error else {}),
+            )
+
+    return evaluate
+
+
+def alerts_asset(rules: Sequence[Rule]) -> dg.AssetsDefinition:
+    """The step that turns findings and failures into alerts, and delivers what is due."""
+
+    @dg.multi_asset(
+        name="notify",
+        specs=[
+            dg.AssetSpec(
+                ALERTS,
+                deps=[*(rule_key(rule) for rule in rules), CATALOGUE],
+                group_name="alerts",
+                kinds={"slack", "email"},
+                owners=["team:data-platform"],
+                description="Alerts and their outbox: who was told what, and what was held back and why.",
+            )
+        ],
+        check_specs=[dg.AssetCheckSpec(NOTIFIED, asset=ALERTS, description="No notification failed for good.")],
+    )
+    def notify(context: dg.AssetExecutionContext, hub: Hub) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+        advanced, delivered = run_alerts(context.instance, hub, rules)
+        yield dg.MaterializeResult(asset_key=ALERTS, metadata={**_numbers(advanced), **_numbers(delivered)})
+        yield dg.AssetCheckResult(
+            check_name=NOTIFIED, asset_key=ALERTS, passed=not delivered.failed, metadata=_numbers(delivered)
+        )
+
+    return notify
+
+
+def run_alerts(instance: dg.DagsterInstance, hub: Hub, rules: Sequence[Rule]) -> tuple[Any, Any]:
+    """What happened in Dagster since last time, the state machine, the outbox: the sensor's work and the pass's."""
+    settings, clock = hub.settings, hub.clock
+    routes = load_routes(settings.definitions)
+    relay_events(instance, settings, clock)
+    advanced = advance_alerts(settings, list(rules), routes, clock)
+    return advanced, deliver_outbox(settings, routes, clock)
+
+
+def _numbers(report: Any) -> dict[str, Any]:
+    return {name: value for name, value in report.model_dump().items() if isinstance(value, int | str)}

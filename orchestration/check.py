@@ -1,0 +1,80 @@
+"""`lendloop check`: every definition, offline. Each part says what it found or what is wrong, none stops the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pydantic import BaseModel
+
+from lendloop.errors import LendloopError
+from lendloop.settings import SOURCES, Settings, load_settings
+
+
+class CheckOutcome(BaseModel):
+    """What a part said: `summary` when it is well, `fault` when it is not."""
+
+    name: str
+    summary: str = ""
+    fault: str | None = None
+
+
+def check_all() -> list[CheckOutcome]:
+    """Check settings, dbt project, audiences, rules, routes and the asset graph.
+
+    Raises ConfigurationError only when the settings themselves can't be read.
+    """
+    settings = load_settings()
+    parts: dict[str, Callable[[Settings], str]] = {
+        "settings": _settings,
+        "dbt project": _dbt,
+        "audiences": _audiences,
+        "rules": _rules,
+        "routes": _routes,
+        "asset graph": _graph,
+    }
+    return [_attempt(name, part, settings) for name, part in parts.items()]
+
+
+def _attempt(name: str, part: Callable[[Settings], str], settings: Settings) -> CheckOutcome:
+    try:
+        return CheckOutcome(name=name, summary=part(settings))
+    except LendloopError as error:
+        return CheckOutcome(name=name, fault=str(error))
+
+
+def _settings(settings: Settings) -> str:
+    configured = [source for source in SOURCES if settings.is_configured(source)]
+    return f"environment {settings.env}; configured sources: {', '.join(configured) or 'none'}"
+
+
+def _dbt(settings: Settings) -> str:
+    from lendloop.zones import load_manifest, publishable_tables
+
+    tables = publishable_tables(load_manifest(settings.home))
+    return f"{len(tables)} tables for readers in {len({table.group for table in tables})} consistency groups"
+
+
+def _audiences(settings: Settings) -> str:
+    from activation.audiences import load_audiences
+
+    return ", ".join(audience.audience for audience in load_audiences(settings.definitions)) or "none"
+
+
+def _rules(settings: Settings) -> str:
+    from activation.rules import load_rules
+
+    return ", ".join(rule.rule for rule in load_rules(settings.definitions)) or "none"
+
+
+def _routes(settings: Settings) -> str:
+    from activation.alerts import load_routes
+
+    load_routes(settings.definitions)
+    return "every route has a channel"
+
+
+def _graph(settings: Settings) -> str:
+    from orchestration.definitions import build_defs
+
+    graph = build_defs(settings).resolve_asset_graph()
+    return f"{len(graph.get_all_asset_keys())} assets, {len(graph.asset_check_keys)} checks"

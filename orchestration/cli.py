@@ -1,0 +1,146 @@
+"""The `lendloop` command: demo, run, dev, sandbox, check, status, replay.
+
+Every command calls what the sensors and assets call. Exit status: 0 done, 1 something that should
+have been done failed (named), 2 wrong use or configuration. An error is one line; `--verbose` adds
+the trace, `--json` prints what a script would read.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from lendloop.errors import ConfigurationError, LendloopError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help="The data hub of a digital lender: sources in, one agreed truth, audiences and alerts out.",
+)
+_state = {"verbose": False}
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
+
+
+@app.callback()
+def options(verbose: Annotated[bool, typer.Option("--verbose", help="Show the trace of an error.")] = False) -> None:
+    _state["verbose"] = verbose
+
+
+@app.command()
+def run(as_json: Json = False) -> None:
+    """One headless pass of the main job: load, build, publish, sync audiences, evaluate rules, notify."""
+    from lendloop.settings import load_settings
+    from orchestration.run import run_pass
+    from orchestration.screen import note, show_report
+
+    settings = load_settings()
+    settings.clock()
+    report = run_pass(settings, (lambda line: None) if as_json else note)
+    show_report(report, as_json=as_json)
+    raise typer.Exit(1 if report.failures else 0)
+
+
+@app.command()
+def status(as_json: Json = False) -> None:
+    """What stands now: sources, datasets, audiences, alerts. Opens no lock and calls nobody."""
+    from lendloop.settings import load_settings
+    from orchestration.report import make_report
+    from orchestration.screen import show_report
+
+    show_report(make_report(load_settings()), as_json=as_json)
+
+
+@app.command()
+def check(as_json: Json = False) -> None:
+    """Check every definition offline: settings, dbt project, audiences, rules, routes, the asset graph."""
+    from orchestration.check import check_all
+    from orchestration.screen import show_checks
+
+    results = check_all()
+    show_checks(results, as_json=as_json)
+    raise typer.Exit(2 if any(result.fault for result in results) else 0)
+
+
+@app.command()
+def replay(
+    source: Annotated[str, typer.Argument(help="crm, ledger or support")],
+    table: Annotated[str | None, typer.Option(help="Only this raw table.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Try again the rows of a source that are in quarantine; those that now fit go to raw."""
+    from ingestion import replay_quarantine
+    from lendloop.settings import SOURCES, load_settings
+    from orchestration.screen import show_record
+
+    if source not in SOURCES:
+        raise ConfigurationError(f"unknown source {source!r}: one of {', '.join(SOURCES)}")
+    settings = load_settings()
+    report = replay_quarantine(source, settings, settings.clock(), table)  # type: ignore[arg-type]
+    show_record(report.model_dump(mode="json"), as_json=as_json)
+
+
+@app.command()
+def demo(
+    customers: Annotated[int, typer.Option(help="How many customers the pretend lender has.")] = 20_000,
+    as_json: Json = False,
+) -> None:
+    """The whole system on a pretend lender: two passes with a day between them, and what came of it."""
+    from orchestration.demo import run_demo
+
+    raise typer.Exit(run_demo(customers, as_json=as_json))
+
+
+@app.command()
+def dev(
+    port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000,
+    customers: Annotated[int, typer.Option(help="How many customers the pretend lender has.")] = 20_000,
+) -> None:
+    """Sandbox, Dagster UI and daemon with the demo data loaded, until Ctrl-C."""
+    from orchestration.dev import run_dev
+
+    raise typer.Exit(run_dev(port, customers))
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+def sandbox(context: typer.Context) -> None:
+    """The pretend lender and its vendors' stand-ins: serve, tick (see `lendloop sandbox --help`)."""
+    os.execv(sys.executable, [sys.executable, "-m", "sandbox", *context.args])  # noqa: S606
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point: runs a command and turns its outcome into an exit status."""
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    command: Any = typer.main.get_command(app)
+    try:
+        outcome = command.main(args=arguments, prog_name="lendloop", standalone_mode=False)
+    except ConfigurationError as error:
+        _complain(error, 2)
+    except LendloopError as error:
+        _complain(error, 1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except typer.Exit as leaving:
+        sys.exit(leaving.exit_code)
+    except Exception as error:  # noqa: BLE001 - the border to a person: one line, and the trace on demand
+        if hasattr(error, "format_message"):
+            _complain(error.format_message(), getattr(error, "exit_code", 2))
+        _complain(f"{type(error).__name__}: {error} (run again with --verbose for the trace)", 1, error)
+    sys.exit(outcome if isinstance(outcome, int) else 0)
+
+
+def _complain(error: Exception | str, code: int, trace: Exception | None = None) -> None:
+    if _state["verbose"]:
+        import traceback
+
+        traceback.print_exception(trace or (error if isinstance(error, Exception) else None))
+    typer.echo(f"lendloop: {error}", err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""The code location: everything put together, once.
+
+`build_defs` builds the same graph for the product and for tests; `defs` is what Dagster loads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from activation.audiences import load_audiences
+from activation.rules import load_rules
+from lendloop.settings import Settings, load_settings
+from lendloop.zones import load_manifest, publishable_tables
+from orchestration.activation import alerts_asset, audience_asset, rules_asset
+from orchestration.jobs import jobs_schedules_sensors, verdict_asset
+from orchestration.resources import Hub
+from orchestration.sources import raw_specs, source_assets
+from orchestration.zones import group_specs, zones_asset
+
+
+def build_defs(settings: Settings | None = None, resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
+    """Every asset, check, job, schedule and sensor.
+
+    Reads the dbt project (its manifest, parsed when it changed) and the definitions folder; opens
+    no data. Raises ConfigurationError naming the file and the fault of a definition that does not load.
+    """
+    settings = settings or load_settings()
+    manifest = load_manifest(settings.home)
+    groups = {table.key: table.group for table in publishable_tables(manifest)}
+    audiences = load_audiences(settings.definitions)
+    rules = load_rules(settings.definitions)
+    jobs, schedules, sensors = jobs_schedules_sensors(settings, rules)
+    return dg.Definitions(
+        assets=[
+            *raw_specs(),
+            *source_assets(),
+            zones_asset(manifest),
+            *group_specs(manifest),
+            *(audience_asset(audience, groups) for audience in audiences),
+            *([rules_asset(rules, groups)] if rules else []),
+            alerts_asset(rules),
+            verdict_asset(audiences),
+        ],
+        jobs=jobs,
+        schedules=schedules,
+        sensors=sensors,
+        resources={"hub": Hub(), **(resource_overrides or {})},
+    )
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    return build_defs()

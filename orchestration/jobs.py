@@ -1,0 +1,82 @@
+"""The main job, its schedule and the alert sensor; unattended only where the environment opts in.
+
+The job ends with `operations/verdict`, the one step that turns red when any part did not do its work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import dagster as dg
+
+from activation.audiences import Audience
+from activation.rules import Rule
+from lendloop.settings import Settings
+from orchestration.activation import ALERTS, audience_key, run_alerts
+from orchestration.names import MAIN_JOB
+from orchestration.report import failures
+from orchestration.resources import Hub
+from orchestration.sources import SYSTEMS, source_key
+from orchestration.zones import CATALOGUE
+
+VERDICT = dg.AssetKey(["operations", "verdict"])
+
+
+def verdict_asset(audiences: Sequence[Audience]) -> dg.AssetsDefinition:
+    """The verdict on a pass: red, with every part named that did not do its work."""
+
+    @dg.asset(
+        key=VERDICT,
+        deps=[
+            *(source_key(source) for source in SYSTEMS),
+            CATALOGUE,
+            ALERTS,
+            *(audience_key(audience) for audience in audiences),
+        ],
+        group_name="operations",
+        kinds={"python"},
+        owners=["team:data-platform"],
+        description="The verdict on a pass: it fails when any source, group, audience or notification did not do its work.",
+        op_tags={"dagster/max_retries": "0"},
+    )
+    def verdict(hub: Hub) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        faults = failures(hub.settings)
+        if faults:
+            raise dg.Failure(
+                description="; ".join(faults),
+                metadata={"failures": dg.MetadataValue.md("\n".join(f"- {line}" for line in faults))},
+            )
+        return dg.MaterializeResult(metadata={"outcome": "everything did its work"})
+
+    return verdict
+
+
+def jobs_schedules_sensors(
+    settings: Settings, rules: Sequence[Rule]
+) -> tuple[list[dg.UnresolvedAssetJobDefinition], list[dg.ScheduleDefinition], list[dg.SensorDefinition]]:
+    """The job over every asset, its schedule, and the sensor that carries failures and findings to people."""
+    unattended = settings.env == "prod"
+    main = dg.define_asset_job(
+        MAIN_JOB,
+        selection=dg.AssetSelection.all(),
+        description="One pass: sources, zones, publication, audiences, rules, alerts.",
+    )
+    schedule = dg.ScheduleDefinition(
+        name="every_quarter_hour",
+        job=main,
+        cron_schedule="*/15 * * * *",
+        description="A pass every 15 minutes; one that finds nothing new ends at once.",
+        default_status=dg.DefaultScheduleStatus.RUNNING if unattended else dg.DefaultScheduleStatus.STOPPED,
+    )
+
+    @dg.sensor(
+        name="alerts",
+        minimum_interval_seconds=30,
+        description="Carries rule findings and failures of assets, checks, runs and sensors to Slack and e-mail.",
+        default_status=dg.DefaultSensorStatus.RUNNING if unattended else dg.DefaultSensorStatus.STOPPED,
+    )
+    def alerts(context: dg.SensorEvaluationContext, hub: Hub) -> dg.SkipReason:
+        advanced, delivered = run_alerts(context.instance, hub, rules)
+        return dg.SkipReason(f"alerts advanced: {advanced.summary}; delivered: {delivered.summary}")
+
+    return [main], [schedule], [alerts]

@@ -1,0 +1,136 @@
+"""From Dagster's event log to alerts: failed checks, steps, runs, sensors and schedules, and their recoveries.
+
+A failed check is a data failure; a step that fails without an evaluation is a system failure. Rules'
+own checks are left out: their findings reach the alerts by themselves. Reading is by run, from a
+cursor kept in operational state, in the order things happened; reading an event twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import dagster as dg
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.scheduler.instigation import InstigatorStatus, TickStatus
+
+from activation.alerts import PipelineFailure, report_failures
+from activation.ops import open_ops
+from activation.ops.cursors import read_cursor, write_cursor
+from lendloop.clock import Clock
+from lendloop.settings import Settings
+from orchestration.names import RULE_CHECK, VERDICT_STEP
+
+CURSOR = "dagster_event_log"
+MAX_RUNS = 200
+_EVENTS = {
+    dg.DagsterEventType.ASSET_CHECK_EVALUATION,
+    dg.DagsterEventType.STEP_FAILURE,
+    dg.DagsterEventType.STEP_SUCCESS,
+    dg.DagsterEventType.RUN_FAILURE,
+    dg.DagsterEventType.RUN_SUCCESS,
+}
+
+
+def relay_events(instance: dg.DagsterInstance, settings: Settings, clock: Clock) -> int:
+    """Report what failed and what recovered since the last call. Returns the number of events reported."""
+    engine = open_ops(settings)
+    cursor: dict[str, str] = json.loads(read_cursor(engine, CURSOR) or "{}")
+    reported: list[PipelineFailure] = []
+    seen: dict[str, str] = {}
+    records = instance.get_run_records(order_by="update_timestamp", ascending=False, limit=MAX_RUNS)
+    for record in reversed(records):
+        run = record.dagster_run
+        connection = instance.get_records_for_run(run.run_id, cursor=cursor.get(run.run_id), of_type=_EVENTS)
+        for entry in connection.records:
+            if failure := _translate(entry.event_log_entry, run):
+                reported.append(failure)
+        seen[run.run_id] = connection.cursor
+    reported += _instigators(instance)
+    if reported:
+        report_failures(settings, reported, clock)
+    if seen != cursor:
+        write_cursor(engine, CURSOR, json.dumps(seen))
+    return len(reported)
+
+
+def _translate(entry: dg.EventLogEntry, run: dg.DagsterRun) -> PipelineFailure | None:
+    event = entry.dagster_event
+    if event is None:
+        return None
+    if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+        return _check(event, run)
+    if event.event_type in (dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.STEP_SUCCESS):
+        failed = event.event_type == dg.DagsterEventType.STEP_FAILURE
+        if event.step_key == VERDICT_STEP:
+            return None
+        error = event.step_failure_data.error if failed else None
+        return PipelineFailure(
+            key=f"step:{event.step_key}",
+            kind="asset",
+            message=(error.cause or error).message.strip() if error else "succeeded",
+            link=f"/runs/{run.run_id}",
+            resolved=not failed,
+        )
+    failed = event.event_type == dg.DagsterEventType.RUN_FAILURE
+    if failed and _explained(event):
+        return None
+    return PipelineFailure(
+        key=f"run:{run.job_name}",
+        kind="run",
+        message=(event.message or "the run failed").strip(),
+        link=f"/runs/{run.run_id}",
+        resolved=not failed,
+    )
+
+
+def _explained(event: dg.DagsterEvent) -> bool:
+    """A run that failed because steps did: each of them is reported by itself."""
+    return "Steps failed" in (event.message or "") or "steps failed" in (event.message or "")
+
+
+def _check(event: dg.DagsterEvent, run: dg.DagsterRun) -> PipelineFailure | None:
+    evaluation = event.asset_check_evaluation_data
+    if evaluation.check_name == RULE_CHECK:
+        return None
+    asset = evaluation.asset_key.to_user_string()
+    details = {name: value.value for name, value in evaluation.metadata.items()}
+    said = details.get("error") or details.get("message") or details.get("stale") or details.get("errors") or ""
+    return PipelineFailure(
+        key=f"check:{asset}:{evaluation.check_name}",
+        kind="check",
+        message=f"{evaluation.check_name} of {asset}" + (f": {said}" if said else ""),
+        link=f"/assets/{'/'.join(evaluation.asset_key.path)}?view=checks",
+        sources=(evaluation.asset_key.path[1],) if evaluation.asset_key.path[0] == "sources" else (),
+        datasets=(".".join(evaluation.asset_key.path),) if evaluation.asset_key.path[0] in ("trusted", "kpi") else (),
+        resolved=bool(evaluation.passed),
+    )
+
+
+def _instigators(instance: dg.DagsterInstance) -> list[PipelineFailure]:
+    """The latest tick of each sensor and schedule that is running."""
+    found = []
+    for state in instance.all_instigator_state():
+        if state.status == InstigatorStatus.STOPPED or state.instigator_type not in (
+            InstigatorType.SENSOR,
+            InstigatorType.SCHEDULE,
+        ):
+            continue
+        ticks: Any = instance.get_ticks(
+            state.instigator_origin_id,
+            state.selector_id,
+            limit=1,
+            statuses=[TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE],
+        )
+        for tick in ticks:
+            failed = tick.status == TickStatus.FAILURE
+            found.append(
+                PipelineFailure(
+                    key=f"{state.instigator_type.value.lower()}:{state.instigator_name}",
+                    kind="sensor",
+                    message=tick.error.message.strip() if failed and tick.error else "ticked",
+                    link="/automation",
+                    resolved=not failed,
+                )
+            )
+    return found

@@ -1,0 +1,129 @@
+"""What a person sees on a terminal: tables for people, JSON for scripts."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from orchestration.check import CheckOutcome
+from orchestration.report import Report
+
+MAX_ALERTS = 12
+console = Console(highlight=False)
+progress = Console(stderr=True, highlight=False)
+
+
+def note(line: str) -> None:
+    """One line of progress, on standard error."""
+    progress.print(f"[dim]·[/] {line}")
+
+
+def show_record(record: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        _print_json(record)
+        return
+    for name, value in record.items():
+        console.print(f"{name}: {value}")
+
+
+def show_report(report: Report, *, as_json: bool) -> None:
+    """The four parts of a report, then what failed."""
+    if as_json:
+        _print_json(report.model_dump(mode="json"))
+        return
+    console.print(
+        f"\n[bold]lendloop[/] as of {report.as_of:%Y-%m-%d %H:%M} UTC, published version {report.version}"
+        if report.as_of
+        else "\n[bold]lendloop[/] nothing published yet"
+    )
+    _table(
+        "Sources",
+        ["source", "state", "new", "changed", "deleted", "quarantined", "live rows"],
+        [
+            [s["source"], s["state"], s["new"], s["changed"], s["deleted"], s["quarantined"], sum(s["rows"].values())]
+            for s in report.sources
+        ],
+    )
+    _table(
+        "Datasets",
+        ["dataset", "rows", "version", "group", "freshness", "checks"],
+        [
+            [
+                d["dataset"],
+                d["rows"],
+                d["version"],
+                d["group"],
+                d["freshness"],
+                f"{d['checks_passed']} passed"
+                + (f", [red]{d['checks_failed']} failed[/]" if d["checks_failed"] else ""),
+            ]
+            for d in report.datasets
+        ],
+    )
+    _table(
+        "Audiences",
+        ["audience", "desired", "added", "changed", "removed", "rejected", "confirmed", "held back"],
+        [
+            [
+                a["audience"],
+                *(a.get(name, 0) for name in ("desired", "added", "changed", "removed", "rejected", "confirmed")),
+                ", ".join(f"{reason} {count:,}" for reason, count in sorted((a.get("held_back") or {}).items())),
+            ]
+            for a in report.audiences
+        ],
+    )
+    open_alerts = [alert for alert in report.alerts if alert["state"] != "resolved"]
+    _table(
+        f"Alerts ({len(open_alerts)} not resolved of {len(report.alerts)})",
+        ["rule", "entity", "severity", "state", "episode", "notified"],
+        [
+            [
+                a["rule"],
+                str(a["entity"]),
+                a.get("severity", ""),
+                a["state"],
+                a["episode"],
+                (a["notified_at"] or "")[:16],
+            ]
+            for a in open_alerts[:MAX_ALERTS]
+        ],
+        footer=f"… and {len(open_alerts) - MAX_ALERTS} more: lendloop status --json"
+        if len(open_alerts) > MAX_ALERTS
+        else None,
+    )
+    if report.duration_s is not None:
+        changed = "published something new" if report.changed else "nothing new, nothing published"
+        console.print(f"\n{changed}; took {report.duration_s:.1f} s")
+    for line in report.failures:
+        console.print(f"[red]failed[/] {line}")
+
+
+def show_checks(results: list[CheckOutcome], *, as_json: bool) -> None:
+    if as_json:
+        _print_json({"checks": [result.model_dump() for result in results]})
+        return
+    for result in results:
+        mark = f"[red]fault[/] {result.fault}" if result.fault else f"[green]ok[/] {result.summary}"
+        console.print(f"{result.name}: {mark}")
+
+
+def _table(title: str, columns: list[str], rows: list[list[Any]], footer: str | None = None) -> None:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
+    numeric = [bool(rows) and all(isinstance(row[i], int) for row in rows) for i in range(len(columns))]
+    for name, number in zip(columns, numeric, strict=True):
+        table.add_column(name, justify="right" if number else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row))
+    console.print()
+    console.print(table)
+    if footer:
+        console.print(f"[dim]{footer}[/]")
+
+
+def _print_json(value: Any) -> None:
+    json.dump(value, sys.stdout, indent=1, default=str)
+    sys.stdout.write("\n")
