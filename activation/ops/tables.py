@@ -119,16 +119,12 @@ alert = Table(
     Column("notified_severity", Text),
     Column("notified_at", UtcDateTime),
     Column("notified_firing", Boolean),
-    Column("message_id", Integer),
     Column("assignee", Text),
     Column("note", Text),
     Column("handled_by", Text),
     Index("ix_alert_rule_state", "rule", "state"),
 )
-"""An alert: its fingerprint is made of rule and entity. `assignee`, `note`, `handled_by` belong to people.
-
-`message_id` is the outbox row of the alert's own Slack message, when it had one to itself.
-"""
+"""An alert: its fingerprint is made of rule and entity. `assignee`, `note`, `handled_by` belong to people."""
 
 alert_event = Table(
     "alert_event",

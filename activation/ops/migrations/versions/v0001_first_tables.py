@@ -42,7 +42,6 @@ def upgrade() -> None:
         sa.Column("notified_severity", sa.Text(), nullable=True),
         sa.Column("notified_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("notified_firing", sa.Boolean(), nullable=True),
-        sa.Column("message_id", sa.Integer(), nullable=True),
         sa.Column("assignee", sa.Text(), nullable=True),
         sa.Column("note", sa.Text(), nullable=True),
         sa.Column("handled_by", sa.Text(), nullable=True),

@@ -1,0 +1,65 @@
+"""What failed in the machinery itself: recorded until its next success, so that missing data closes no alert."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+from sqlalchemy import Connection, insert, select, update
+
+from activation.ops import tables as t
+from lendloop.clock import Clock
+
+MESSAGE_LIMIT = 1000
+
+
+class PipelineFailure(BaseModel):
+    """A failure of an asset, run, sensor, check, source or rule, or (`resolved`) its next success.
+
+    `key` names the part that failed (asset key and step), the same at each report. `rules`, `sources` and
+    `datasets` (`trusted.fct_loan`) are what it makes unreliable: the data alerts of every rule that is named,
+    or needs one of them, are inhibited and none of them closes meanwhile. `message` must carry no personal data.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    key: str
+    kind: Literal["asset", "run", "sensor", "check", "source", "rule"] = "asset"
+    message: str = ""
+    link: str | None = None
+    rules: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
+    resolved: bool = False
+
+
+def record_failures(connection: Connection, failures: Iterable[PipelineFailure], clock: Clock) -> None:
+    """Write failures and recoveries, the latest of a key last. A recovery of what never failed changes nothing."""
+    table = t.pipeline_failure
+    for failure in failures:
+        known = connection.execute(select(table).where(table.c.key == failure.key)).one_or_none()
+        if failure.resolved:
+            if known is not None and known.resolved_at is None:
+                connection.execute(update(table).where(table.c.key == failure.key).values(resolved_at=clock.as_of))
+            continue
+        values: dict[str, Any] = {
+            "kind": failure.kind,
+            "message": failure.message[:MESSAGE_LIMIT],
+            "link": failure.link,
+            "rules": list(failure.rules),
+            "sources": list(failure.sources),
+            "datasets": list(failure.datasets),
+            "last_seen_at": clock.as_of,
+            "resolved_at": None,
+        }
+        if known is None:
+            connection.execute(
+                insert(table).values(key=failure.key, occurrences=1, unseen=True, first_seen_at=clock.as_of, **values)
+            )
+            continue
+        if known.resolved_at is not None:
+            values |= {"first_seen_at": clock.as_of, "unseen": True}
+        connection.execute(
+            update(table).where(table.c.key == failure.key).values(occurrences=known.occurrences + 1, **values)
+        )
