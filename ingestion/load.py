@@ -1,0 +1,338 @@
+"""Loading a source into raw, start to end: what Dagster and the command line call.
+
+What belongs here: the order of the steps. What does not: how a vendor is read (ledger, crm,
+support), what a value must be (contract), what is compared (scratch, raw), how rows are written
+(pipeline).
+
+    read what raw holds (lock)  ->  read the source  ->  compare (lock)  ->  stage with dlt  ->  load (lock)
+
+The source's own lock is held throughout, the warehouse's only where it says so.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Protocol
+
+import duckdb
+import pyarrow as pa
+
+from ingestion import quarantine, raw
+from ingestion.pipeline import Loader, discard_leftovers, has_leftovers, prune
+from ingestion.raw import TableState, prepare_raw
+from ingestion.report import SourceReport, TableCounts
+from ingestion.scratch import Scratch
+from ingestion.state import SourceMemory
+from ingestion.tables import TABLES, RawTable
+from lendloop.clock import Clock
+from lendloop.errors import LendloopError, PermanentError
+from lendloop.locks import file_lock
+from lendloop.settings import Settings, SourceName
+from lendloop.source_status import SourceStatus, read_status, write_status
+from lendloop.warehouse import open_warehouse, warehouse_lock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["SourceReport", "load_source", "prepare_raw"]
+
+SHRINK_FROM_ROWS = 100
+"""A table that holds fewer rows may shrink as it likes."""
+
+
+class Reader(Protocol):
+    """A source as a load sees it. `lists_keys`: keys alone can be listed, else the whole table is read for it."""
+
+    lists_keys: bool
+    notes: list[str]
+
+    def has(self, table: RawTable) -> bool: ...
+    def follows_cursor(self, table: RawTable) -> bool: ...
+    def read(self, table: RawTable, floor: datetime | int | None) -> Iterator[tuple[pa.Table, bool]]: ...
+    def count(self, table: RawTable) -> int | None: ...
+    def keys(self, table: RawTable) -> Iterator[pa.Table]: ...
+    def by_key(self, table: RawTable, keys: pa.Table) -> Iterator[pa.Table]: ...
+    def compare_every_days(self, table: RawTable) -> int | None: ...
+
+
+def open_reader(source: SourceName, settings: Settings) -> AbstractContextManager[Any]:
+    """The reader of a source; entering it raises ConfigurationError or TransientError when it can't be read."""
+    if source == "ledger":
+        from ingestion.ledger import LedgerReader
+
+        return LedgerReader.open(settings)
+    if source == "crm":
+        from ingestion.crm import CrmReader
+
+        return CrmReader.open(settings)
+    from ingestion.support import SupportReader
+
+    return SupportReader.open(settings)
+
+
+def load_source(source: SourceName, settings: Settings, clock: Clock) -> SourceReport:
+    """Bring raw up to date with a source.
+
+    Writes nothing when nothing changed. Raises LendloopError; the source's status says so then.
+    """
+    started = time.monotonic()
+    home = settings.home.prepare()
+    if not settings.is_configured(source):
+        prepare_raw(settings)
+        write_status(home, SourceStatus(source=source, configured=False))
+        return SourceReport(source=source, configured=False).add_up()
+    with file_lock(home.locks / f"source-{source}.lock", f"load {source}", settings.lock_timeout_s):
+        try:
+            report = _Load(source, settings, clock).run()
+        except LendloopError as error:
+            status = read_status(home)[source]
+            write_status(home, status.model_copy(update={"configured": True, "error": str(error)}))
+            raise
+        report.duration_s = round(time.monotonic() - started, 3)
+        write_status(home, _status(read_status(home)[source], report, clock))
+        return report
+
+
+def _status(before: SourceStatus, report: SourceReport, clock: Clock) -> SourceStatus:
+    return SourceStatus(
+        source=report.source,
+        configured=True,
+        succeeded_as_of=clock.as_of,
+        changed_as_of=clock.as_of if report.changed else before.changed_as_of,
+        rows=report.rows,
+        new=report.new,
+        changed=report.rows_changed,
+        deleted=report.deleted,
+        quarantined=report.quarantined,
+        notes=report.notes,
+    )
+
+
+@dataclass
+class _Progress:
+    """Where one table stands in a load."""
+
+    table: RawTable
+    state: TableState
+    whole: bool
+    compare: bool = False
+    outcome: dict[str, int] = field(default_factory=lambda: {"new": 0, "changed": 0, "deleted": 0, "live_change": 0})
+    left: int = 0
+    source_count: int | None = None
+    quarantined: int = 0
+
+
+class _Load:
+    def __init__(self, source: SourceName, settings: Settings, clock: Clock) -> None:
+        self.source = source
+        self.settings = settings
+        self.home = settings.home
+        self.clock = clock
+        self.today: date = clock.business_date()
+        self.notes: list[str] = []
+        self.spool = self.home.dlt / "spool" / source
+        self.memory = SourceMemory.read(self.home, source)
+
+    def run(self) -> SourceReport:
+        finish_leftovers(self.source, self.settings, self.notes)
+        shutil.rmtree(self.spool, ignore_errors=True)
+        with ExitStack() as stack:
+            reader: Reader = stack.enter_context(open_reader(self.source, self.settings))
+            progress = self._read_states(reader)
+            scratch = Scratch(self.spool, self.clock.as_of)
+            stack.callback(scratch.close)
+            for one in progress:
+                scratch.start(one.table, one.state)
+                self._read(reader, scratch, one)
+            self._classify(scratch, [one for one in progress if one.left and one.state.total])
+            self._compare_keys(reader, scratch, progress)
+            loaded_at = self._loaded_at(progress)
+            load_id = f"{loaded_at:%Y%m%dT%H%M%S%f}"
+            for one in progress:
+                one.outcome = scratch.outcome(one.table.name)
+                self._keep_bad(scratch, one, load_id, loaded_at)
+            written = [one for one in progress if sum(one.outcome[kind] for kind in ("new", "changed", "deleted"))]
+            if written:
+                self._write(scratch, [one.table for one in written], loaded_at)
+            self.notes += reader.notes
+            report = self._report(scratch, progress, bool(written))
+        self.memory.write(self.home, self.source)
+        shutil.rmtree(self.spool, ignore_errors=True)
+        return report
+
+    def _read_states(self, reader: Reader) -> list[_Progress]:
+        progress = []
+        with open_warehouse(self.home, f"what raw_{self.source} holds", self.settings.lock_timeout_s) as connection:
+            raw.create_tables(connection)
+            for table in TABLES[self.source]:
+                due = self._is_due(reader, table)
+                whole = not reader.follows_cursor(table) or (due and not reader.lists_keys)
+                state = raw.read_table_state(
+                    connection, table, as_of=self.clock.as_of, lag_minutes=self.settings.lag_minutes, whole=whole
+                )
+                progress.append(_Progress(table, state, whole=state.floor is None, compare=due and state.total > 0))
+        return progress
+
+    def _is_due(self, reader: Reader, table: RawTable) -> bool:
+        """Whether the keys of a table with a cursor must be compared on this business date whatever its count says."""
+        every = reader.compare_every_days(table)
+        last = self.memory.compared_on.get(table.name)
+        return every is not None and (last is None or abs((self.today - last).days) >= every)
+
+    def _read(self, reader: Reader, scratch: Scratch, one: _Progress) -> None:
+        table = one.table
+        if not reader.has(table):
+            one.whole = one.compare = False
+            return
+        if reader.follows_cursor(table) and reader.compare_every_days(table) is not None:
+            one.source_count = reader.count(table)
+        for batch, deleted in reader.read(table, one.state.floor):
+            scratch.take(table.name, batch, deleted=deleted)
+        one.left = scratch.settle(table.name)
+        if one.whole:
+            self._refuse_shrinking(scratch, one)
+            one.compare = scratch.unseen(table.name) > 0
+            if reader.follows_cursor(table):
+                self.memory.compared_on[table.name] = self.today
+
+    def _classify(self, scratch: Scratch, progress: list[_Progress]) -> None:
+        """Find out what raw has of the rows left, and drop those that it has already."""
+        if not progress:
+            return
+        with open_warehouse(self.home, f"compare {self.source}", self.settings.lock_timeout_s) as connection:
+            for one in progress:
+                self._classify_one(connection, scratch, one)
+
+    @staticmethod
+    def _classify_one(connection: duckdb.DuckDBPyConnection, scratch: Scratch, one: _Progress) -> None:
+        name = one.table.name
+        scratch.mark(name, raw.classify(connection, one.table, scratch.candidates(name)))
+        one.left = scratch.count(f"f_{name}")
+
+    def _compare_keys(self, reader: Reader, scratch: Scratch, progress: list[_Progress]) -> None:
+        """Find rows that the source no longer has, and rows that came late beyond the lag window."""
+        for one in progress:
+            if one.source_count is not None and not one.whole and not one.compare:
+                expected = one.state.live + scratch.outcome(one.table.name)["live_change"]
+                one.compare = one.source_count - self.memory.gaps.get(one.table.name, 0) != expected
+        wanted = [one for one in progress if one.compare]
+        for one in wanted:
+            if not one.whole:
+                self._list_keys(reader, scratch, one)
+                self._refuse_shrinking(scratch, one)
+                self.memory.compared_on[one.table.name] = self.today
+        if not wanted:
+            return
+        missing: list[tuple[_Progress, pa.Table]] = []
+        with open_warehouse(self.home, f"compare keys of {self.source}", self.settings.lock_timeout_s) as connection:
+            for one in wanted:
+                name = one.table.name
+                if not one.whole and not reader.lists_keys:
+                    self._classify_one(connection, scratch, one)
+                scratch.retire(name, raw.rows_not_in(connection, one.table, scratch.seen(name)))
+                if reader.lists_keys and not one.whole:
+                    missing.append((one, raw.keys_not_live(connection, one.table, scratch.only_listed(name))))
+        late = [(one, keys) for one, keys in missing if keys.num_rows]
+        for one, keys in late:
+            for batch in reader.by_key(one.table, keys):
+                scratch.take(one.table.name, batch)
+            one.left = scratch.settle(one.table.name)
+        self._classify(scratch, [one for one, _ in late])
+        for one in wanted:
+            if one.source_count is not None:
+                live = one.state.live + scratch.outcome(one.table.name)["live_change"]
+                self.memory.gaps[one.table.name] = one.source_count - live
+
+    @staticmethod
+    def _list_keys(reader: Reader, scratch: Scratch, one: _Progress) -> None:
+        if reader.lists_keys:
+            for keys in reader.keys(one.table):
+                scratch.saw(one.table.name, keys)
+        else:
+            for batch, deleted in reader.read(one.table, None):
+                scratch.take(one.table.name, batch, deleted=deleted)
+            one.left = scratch.settle(one.table.name)
+
+    def _refuse_shrinking(self, scratch: Scratch, one: _Progress) -> None:
+        live = one.state.live
+        if live < SHRINK_FROM_ROWS:
+            return
+        seen = scratch.shown_live(one.table.name)
+        if seen < live * self.settings.shrink_limit:
+            raise PermanentError(
+                f"{self.source}.{one.table.name} has {seen} rows where raw holds {live}: refused, nothing of {self.source} was "
+                f"applied; if that is right, allow it once with LENDLOOP_SHRINK_LIMIT=0"
+            )
+
+    @staticmethod
+    def _loaded_at(progress: list[_Progress]) -> datetime:
+        """Now, and later than every load before, whatever the machine's clock did."""
+        now = datetime.now(UTC)
+        latest = [one.state.last_loaded_at for one in progress if one.state.last_loaded_at is not None]
+        return max([now, *(moment + timedelta(microseconds=1) for moment in latest)])
+
+    def _keep_bad(self, scratch: Scratch, one: _Progress, load_id: str, moment: datetime) -> None:
+        one.quarantined = quarantine.store(
+            self.home, self.source, one.table.name, scratch.bad(one.table.name), load_id=load_id, quarantined_at=moment
+        )
+        if one.quarantined:
+            self.notes.append(
+                f"{one.table.name}: {one.quarantined} row(s) to quarantine, see "
+                f"{quarantine.folder(self.home, self.source, one.table.name)}"
+            )
+        if new := scratch.tables[one.table.name].new_columns:
+            self.notes.append(f"{one.table.name}: new column(s) taken into raw: {', '.join(sorted(new))}")
+
+    def _write(self, scratch: Scratch, tables: list[RawTable], loaded_at: datetime) -> None:
+        loader = Loader(self.home, self.source)
+        by_name = {table.name: table for table in tables}
+
+        def rows(name: str) -> Iterator[pa.Table]:
+            return scratch.to_write(by_name[name].name, loaded_at)
+
+        loader.stage(tables, rows)
+        with warehouse_lock(self.home, f"load {self.source}", self.settings.lock_timeout_s):
+            try:
+                loader.finish()
+            except PermanentError:
+                discard_leftovers(self.home, self.source)
+                raise
+            with duckdb.connect(str(self.home.warehouse)) as connection:
+                prune(connection, self.source)
+        loader.tidy()
+
+    def _report(self, scratch: Scratch, progress: list[_Progress], changed: bool) -> SourceReport:
+        tables = {}
+        for one in progress:
+            read = scratch.tables[one.table.name]
+            outcome = one.outcome
+            tables[one.table.name] = TableCounts(
+                read=read.read,
+                new=outcome["new"],
+                changed=outcome["changed"],
+                deleted=outcome["deleted"],
+                quarantined=one.quarantined,
+                unchanged=max(0, read.read - read.faulty - outcome["new"] - outcome["changed"]),
+                rows=one.state.live + outcome["live_change"],
+            )
+        return SourceReport(source=self.source, changed=changed, tables=tables, notes=self.notes).add_up()
+
+
+def finish_leftovers(source: SourceName, settings: Settings, notes: list[str]) -> None:
+    """Load what a killed run had ready; what it had not is read again from the source anyway."""
+    home = settings.home
+    if not has_leftovers(home, source):
+        return
+    loader = Loader(home, source)
+    if loader.staged:
+        try:
+            with warehouse_lock(home, f"finish the killed load of {source}", settings.lock_timeout_s):
+                loader.finish()
+            notes.append("finished the load of an earlier run that was killed")
+        except PermanentError as error:
+            notes.append(f"threw away the load of an earlier run and read it again: {error}")
+    discard_leftovers(home, source)

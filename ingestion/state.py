@@ -1,0 +1,41 @@
+"""What a source's loads remember between runs to save work; losing it costs one comparison of keys."""
+
+from __future__ import annotations
+
+import os
+from datetime import date
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+
+from ingestion.tables import Source
+from lendloop.home import Home
+
+
+class SourceMemory(BaseModel):
+    """`compared_on`: business date of the last comparison of keys, by table. `gaps`: by how many rows the source then
+    had more than raw (rows in quarantine), so that only another difference asks for a comparison."""
+
+    compared_on: dict[str, date] = {}
+    gaps: dict[str, int] = {}
+
+    @staticmethod
+    def _path(home: Home, source: Source) -> Path:
+        return home.dlt / f"memory_{source}.json"
+
+    @classmethod
+    def read(cls, home: Home, source: Source) -> SourceMemory:
+        try:
+            return cls.model_validate_json(cls._path(home, source).read_text())
+        except (FileNotFoundError, ValidationError):
+            return cls()
+
+    def write(self, home: Home, source: Source) -> None:
+        """Replace the file atomically, when it would differ."""
+        path = self._path(home, source)
+        text = self.model_dump_json(indent=1)
+        if path.exists() and path.read_text() == text:
+            return
+        draft = path.with_suffix(f".{os.getpid()}.tmp")
+        draft.write_text(text)
+        os.replace(draft, path)
