@@ -44,9 +44,9 @@ def audience_asset(audience: Audience, groups: Mapping[str, str]) -> dg.AssetsDe
         specs=[
             dg.AssetSpec(
                 key,
-                deps=_upstream(audience.tables, groups),
+                deps=_upstream(audience.query.tables, groups),
                 group_name="audiences",
-                kinds={destination.kind for destination in audience.destinations},
+                kinds=set(audience.destinations.names()),
                 owners=[f"team:{audience.owner}"],
                 description=audience.title,
                 metadata={"version": str(audience.version), "sql": dg.MetadataValue.md(f"```sql\n{audience.sql}\n```")},
@@ -106,7 +106,7 @@ def rules_asset(rules: Sequence[Rule], groups: Mapping[str, str]) -> dg.AssetsDe
         specs=[
             dg.AssetSpec(
                 rule_key(rule),
-                deps=_upstream(rule.tables, groups),
+                deps=_upstream(rule.query.tables, groups),
                 group_name="rules",
                 kinds={"sql", "alert"},
                 owners=[f"team:{rule.owner}"],

@@ -42,9 +42,7 @@ def relay_events(instance: dg.DagsterInstance, settings: Settings, clock: Clock)
     for record in reversed(records):
         run = record.dagster_run
         connection = instance.get_records_for_run(run.run_id, cursor=cursor.get(run.run_id), of_type=_EVENTS)
-        for entry in connection.records:
-            if failure := _translate(entry.event_log_entry, run):
-                reported.append(failure)
+        reported += filter(None, (_translate(entry.event_log_entry, run) for entry in connection.records))
         seen[run.run_id] = connection.cursor
     reported += _instigators(instance)
     if reported:
