@@ -234,31 +234,34 @@ def _write_views(
     """Build a catalogue of views beside `target` and put it in its place."""
     draft = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     draft.unlink(missing_ok=True)
-    with duckdb.connect(str(draft)) as connection:
+    with duckdb.connect() as connection:
+        connection.execute(f"attach {_quote(str(draft))} as draft (storage_version 'v1.5.0')")
         for schema in ("contacts",) if contact_data else ("trusted", "kpi"):
-            connection.execute(f"create schema {schema}")
+            connection.execute(f"create schema draft.{schema}")
         for key, table in catalog.tables.items():
             if table.contact_data != contact_data:
                 continue
             schema, name = key.split(".")
+            view = f'draft.{schema}."{name}"'
             paths = ", ".join(_quote(str(root / file)) for file in table.files)
-            connection.execute(f'create view {schema}."{name}" as select * from read_parquet([{paths}])')
+            connection.execute(f"create view {view} as select * from read_parquet([{paths}])")
             if declaration := declared.get(key):
-                connection.execute(f'comment on view {schema}."{name}" is {_quote(declaration.description)}')
+                connection.execute(f"comment on view {view} is {_quote(declaration.description)}")
                 for column, text in declaration.columns.items():
-                    connection.execute(f'comment on column {schema}."{name}"."{column}" is {_quote(text)}')
-        connection.execute("create schema publication")
-        connection.execute("create table publication.version (version bigint, as_of timestamptz)")
-        connection.execute("insert into publication.version values (?, ?)", [catalog.version, catalog.as_of])
+                    connection.execute(f'comment on column {view}."{column}" is {_quote(text)}')
+        connection.execute("create schema draft.publication")
+        connection.execute("create table draft.publication.version (version bigint, as_of timestamptz)")
+        connection.execute("insert into draft.publication.version values (?, ?)", [catalog.version, catalog.as_of])
         connection.execute(
-            "create table publication.consistency_group"
+            "create table draft.publication.consistency_group"
             " (name varchar, state varchar, version bigint, published_as_of timestamptz, reason varchar)"
         )
         for name, state in catalog.groups.items():
             connection.execute(
-                "insert into publication.consistency_group values (?, ?, ?, ?, ?)",
+                "insert into draft.publication.consistency_group values (?, ?, ?, ?, ?)",
                 [name, state.state, state.version, state.published_as_of, state.reason],
             )
+        connection.execute("detach draft")
     draft.chmod(0o600 if contact_data else 0o644)
     _sync_replace(draft, target)
 
