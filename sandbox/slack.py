@@ -89,32 +89,26 @@ class Slack(StandIn):
             raise _error("channel_not_found")
         return str(found[0][0])
 
-    def _content(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """The parts of a message as they are kept. Raises RefusalError for what Slack refuses."""
-        kept = {name: asked[name] for name in _KEPT if asked.get(name) not in (None, "")}
+    def _content(self, asked: dict[str, Any], old: dict[str, Any] | None = None) -> dict[str, Any]:
+        """The parts of a message as they are kept, over those of the old one. Raises RefusalError for what Slack refuses."""
+        given = {name: asked[name] for name in _KEPT if asked.get(name) not in (None, "")}
         for name in ("blocks", "attachments", "metadata"):
-            if isinstance(kept.get(name), str):
+            if isinstance(given.get(name), str):
                 try:
-                    kept[name] = orjson.loads(kept[name])
+                    given[name] = orjson.loads(given[name])
                 except ValueError:
-                    raise _error(
-                        f"invalid_{name}_format" if name != "metadata" else "invalid_metadata_format"
-                    ) from None
+                    raise _error(f"invalid_{name}_format") from None
+        kept = {**(old or {}), **given}
         if not any(kept.get(name) for name in ("text", "blocks", "attachments")):
             raise _error("no_text")
         if len(str(kept.get("text", ""))) > TEXT_LIMIT:
             raise _error("msg_too_long")
-        if "blocks" in kept and (faults := faults_of(kept["blocks"])):
+        if kept.get("blocks") and (faults := faults_of(kept["blocks"])):
             messages = [f"[ERROR] {fault}" for fault in faults]
             raise _error("invalid_blocks", errors=faults, response_metadata={"messages": messages})
-        metadata = kept.get("metadata")
-        if metadata is not None and not (
-            isinstance(metadata, dict)
-            and isinstance(metadata.get("event_type"), str)
-            and isinstance(metadata.get("event_payload"), dict)
-        ):
+        if kept.get("metadata") and not _is_metadata(kept["metadata"]):
             raise _error("invalid_metadata_schema")
-        return kept
+        return {"text": "", **{name: value for name, value in kept.items() if value not in ([], {})}}
 
     def _post(self, call: Call) -> Reply:
         asked = call.fields()
@@ -122,7 +116,6 @@ class Slack(StandIn):
         content = self._content(asked)
         self._limit("post", channel)
         ts = self._next_ts()
-        content.setdefault("text", "")
         values = (channel, ts, 0, self._arrivals.now(), dump(content))
         self._arrivals.write("insert into message values (?, ?, ?, ?, ?)", [values])
         self._arrivals.add_event("slack", "chat.postMessage", {"channel": channel, "ts": ts, **content})
@@ -138,18 +131,15 @@ class Slack(StandIn):
         return text
 
     def _update(self, call: Call) -> Reply:
-        """Replace text, blocks and attachments; metadata stays unless new is given."""
+        """Replace what is given; the rest stays, and an empty array or object takes it away."""
         asked = call.fields()
         channel, ts = self._channel(asked.get("channel")), str(asked.get("ts") or "")
         self._limit("tier3", "chat.update")
         found = self._arrivals.read("select edits, body from message where channel = ? and ts = ?", channel, ts)
         if not found:
             raise _error("message_not_found")
-        old, content = orjson.loads(found[0][1]), self._content(asked)
-        kept = {name: old[name] for name in ("metadata", "thread_ts", "username", "icon_emoji") if name in old}
-        if "blocks" not in asked and "text" not in asked:
-            kept |= {name: old[name] for name in ("text", "blocks") if name in old}
-        content = {"text": "", **kept, **content, "edited": {"user": BOT_USER, "ts": f"{time.time():.6f}"}}
+        content = self._content(asked, orjson.loads(found[0][1]))
+        content["edited"] = {"user": BOT_USER, "ts": f"{time.time():.6f}"}
         values = (found[0][0] + 1, dump(content), channel, ts)
         self._arrivals.write("update message set edits = ?, body = ? where channel = ? and ts = ?", [values])
         self._arrivals.add_event("slack", "chat.update", {"channel": channel, "ts": ts, **content})
@@ -211,6 +201,12 @@ class Slack(StandIn):
         channel = f"C0{len(self._arrivals.read('select id from channel')):08d}"
         self._arrivals.write("insert into channel values (?, ?)", [(channel, name)])
         return Reply({"ok": True, "channel": _channel_body(channel, name)})
+
+
+def _is_metadata(value: object) -> bool:
+    if not isinstance(value, dict):
+        return False
+    return isinstance(value.get("event_type"), str) and isinstance(value.get("event_payload"), dict)
 
 
 def _shown(ts: str, content: dict[str, Any], *, with_metadata: bool) -> dict[str, Any]:
