@@ -1,0 +1,76 @@
+"""Phones and e-mails in one spelling: distinct texts in, E.164 and canonical e-mail out.
+
+Incremental: only texts not seen before, or hashed under another key, are worked on.
+"""
+
+import hashlib
+import hmac
+import os
+import re
+import unicodedata
+
+import phonenumbers
+import pyarrow as pa
+
+EMAIL = re.compile(r"[^@\s\"(),:;<>\[\\\]]{1,64}@(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}")
+NOT_DIALLED = re.compile(r"[^0-9+A-Za-z]")
+
+
+def phone_value(text, market, regions):
+    """E.164, or None. A record of no known market counts only when exactly one market's plan fits."""
+    found = set()
+    for region in [regions[market]] if market in regions else sorted(regions.values()):
+        try:
+            number = phonenumbers.parse(text, region)
+        except phonenumbers.NumberParseException:
+            continue
+        if phonenumbers.is_valid_number(number):
+            found.add(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
+    return found.pop() if len(found) == 1 else None
+
+
+def email_value(text):
+    """The address in NFC and lower case, or None when it can't be one."""
+    value = unicodedata.normalize("NFC", text).strip().lower()
+    local = value.partition("@")[0]
+    if not EMAIL.fullmatch(value) or ".." in local or local.startswith(".") or local.endswith("."):
+        return None
+    return value
+
+
+def model(dbt, session):
+    dbt.config(
+        materialized="incremental",
+        unique_key=["kind", "raw_text", "market"],
+        incremental_strategy="delete+insert",
+    )
+    key = os.environ["LENDLOOP_HASH_KEY"].encode()
+    key_check = hmac.new(key, b"lendloop", hashlib.sha256).hexdigest()[:16]
+    wanted = dbt.ref("int_contact_input")
+    regions = dict(dbt.ref("markets").project("market, phone_region").fetchall())
+    if dbt.is_incremental:
+        built = session.table(str(dbt.this)).filter(f"key_check = '{key_check}'").project("kind, raw_text, market")
+        wanted = wanted.except_(built)
+    kinds, texts, markets = [], [], []
+    for kind, text, market in wanted.order("kind, raw_text, market").fetchall():
+        kinds.append(kind)
+        texts.append(text)
+        markets.append(market)
+    spelt, values = {}, []
+    for kind, text, market in zip(kinds, texts, markets, strict=True):
+        probe = (NOT_DIALLED.sub("", text) if kind == "phone" else text, market if kind == "phone" else None)
+        if probe not in spelt:
+            spelt[probe] = phone_value(probe[0], market, regions) if kind == "phone" else email_value(text)
+        values.append(spelt[probe])
+    hashes = [value and hmac.new(key, value.encode(), hashlib.sha256).hexdigest() for value in values]
+    columns = {
+        "kind": kinds,
+        "raw_text": texts,
+        "market": markets,
+        "value": values,
+        "value_hash": hashes,
+        "key_check": [key_check] * len(kinds),
+    }
+    return pa.table({name: pa.array(column, pa.string()) for name, column in columns.items()}).append_column(
+        "is_valid", pa.array([value is not None for value in values], pa.bool_())
+    )

@@ -1,0 +1,28 @@
+-- Archived contacts stay, marked: an opt-out or a death is not undone by archiving it.
+select
+    id as contact_id,
+    first_name,
+    last_name,
+    nullif(trim(phone), '') as phone,
+    nullif(trim(email), '') as email,
+    upper(nullif(trim(market), '')) as market,
+    date_of_birth,
+    nullif(trim(national_id), '') as national_id,
+    {{ as_integer('ledger_client_id') }} as ledger_client_id,
+    sms_consent,
+    sms_consent_at,
+    email_consent,
+    email_consent_at,
+    coalesce(do_not_contact, false) as is_do_not_contact,
+    coalesce(is_fraud, false) as is_fraud,
+    coalesce(is_deceased, false) as is_deceased,
+    coalesce(has_dispute, false) as has_dispute,
+    language,
+    lifecycle_stage,
+    eligible_at,
+    offered_at,
+    created_at,
+    updated_at,
+    (_deleted_at is not null or coalesce(is_archived, false)) as is_deleted,
+    _loaded_at
+from {{ source('raw_crm', 'contacts') }}

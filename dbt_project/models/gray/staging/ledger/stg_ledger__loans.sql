@@ -1,0 +1,25 @@
+select
+    id as loan_id,
+    account_no,
+    client_id,
+    coalesce(product_id, 0) as product_id,
+    currency_code as currency,
+    loan_status_id as status_id,
+    principal_amount,
+    principal_disbursed_derived as principal_disbursed,
+    principal_repaid_derived as principal_repaid,
+    principal_outstanding_derived as principal_outstanding,
+    principal_writtenoff_derived as principal_written_off,
+    interest_charged_derived as interest_charged,
+    total_outstanding_derived as total_outstanding,
+    total_recovered_derived as total_recovered,
+    number_of_repayments as instalment_count,
+    submittedon_date as submitted_on,
+    approvedon_date as approved_on,
+    disbursedon_date as disbursed_on,
+    closedon_date as closed_on,
+    writtenoffon_date as written_off_on,
+    charged_off_on_date as charged_off_on,
+    _loaded_at
+from {{ source('raw_ledger', 'm_loan') }}
+where _deleted_at is null

@@ -1,0 +1,78 @@
+with loans as (
+    select
+        loan_id, market, product_id, currency, disbursed_on, principal_disbursed, as_of_date,
+        cast({{ dbt.date_trunc('month', 'disbursed_on') }} as date) as cohort_month
+    from {{ ref('fct_loan') }}
+    where disbursed_on is not null
+),
+
+losses as (
+    select
+        market,
+        product_id,
+        currency,
+        cast({{ dbt.date_trunc('month', 'disbursed_on') }} as date) as cohort_month,
+        -- the first week by whose end it had happened
+        greatest(cast(ceiling({{ days_between('disbursed_on', 'moved_on') }} / 7.0) as integer), 1) as week,
+        sum(charged_off_amount) as charged_off_amount,
+        sum(recovered_amount) as recovered_amount
+    from {{ ref('int_loan_loss') }}
+    group by 1, 2, 3, 4, 5
+),
+
+cohorts as (
+    select
+        cohort_month,
+        market,
+        product_id,
+        currency,
+        count(*) as loan_count,
+        sum(principal_disbursed) as disbursed_principal,
+        max(as_of_date) as as_of_date
+    from loans
+    group by cohort_month, market, product_id, currency
+),
+
+weeks as (
+    {{ numbers_to(var('cohort_weeks')) }}
+),
+
+cells as (
+    select
+        cohorts.cohort_month,
+        cohorts.market,
+        cohorts.product_id,
+        cohorts.currency,
+        cohorts.loan_count,
+        cohorts.disbursed_principal,
+        weeks.number as weeks_on_book,
+        {{ plus_days(
+            "cast(" ~ dbt.dateadd('month', 1, 'cohorts.cohort_month') ~ " as date)", '(weeks.number * 7 - 1)'
+        ) }} <= cohorts.as_of_date as is_mature
+    from cohorts
+    cross join weeks
+    where {{ plus_days('cohorts.cohort_month', 'weeks.number * 7') }} <= cohorts.as_of_date
+)
+
+select
+    cells.cohort_month,
+    cells.market,
+    cells.product_id,
+    cells.currency,
+    cells.weeks_on_book,
+    cells.loan_count,
+    cast(cells.disbursed_principal as decimal(38, 6)) as disbursed_principal,
+    cast(coalesce(sum(losses.charged_off_amount), 0) as decimal(38, 6)) as charged_off_amount,
+    cast(coalesce(sum(losses.recovered_amount), 0) as decimal(38, 6)) as recovered_amount,
+    cells.is_mature
+from cells
+left join losses
+    on
+        cells.cohort_month = losses.cohort_month
+        and cells.market = losses.market
+        and cells.product_id = losses.product_id
+        and cells.currency = losses.currency
+        and losses.week <= cells.weeks_on_book
+group by
+    cells.cohort_month, cells.market, cells.product_id, cells.currency, cells.weeks_on_book, cells.loan_count,
+    cells.disbursed_principal, cells.is_mature

@@ -1,0 +1,69 @@
+with loans as (
+    select loan_id, market, product_id, currency, is_first_loan, as_of_date
+    from {{ ref('fct_loan') }}
+    where disbursed_on is not null
+),
+
+installments as (
+    select
+        loan_id,
+        due_on,
+        is_complete,
+        met_on,
+        principal_written_off,
+        row_number() over (partition by loan_id order by installment_number, due_on, installment_id) as rank
+    from {{ ref('fct_installment') }}
+),
+
+first_payments as (
+    select
+        loans.market,
+        loans.product_id,
+        loans.currency,
+        loans.is_first_loan,
+        loans.as_of_date,
+        installments.due_on as first_due_on,
+        -- forgiven is not paid
+        case
+            when installments.is_complete and installments.principal_written_off = 0
+                then greatest(coalesce({{ days_between('installments.due_on', 'installments.met_on') }}, 0), 0)
+        end as paid_days_late
+    from loans
+    inner join installments on loans.loan_id = installments.loan_id
+    where installments.rank = 1 and installments.due_on <= loans.as_of_date
+),
+
+horizons as (
+    select 1 as horizon_days
+    union all
+    select 7
+    union all
+    select 30
+),
+
+judged as (
+    select
+        first_payments.first_due_on,
+        first_payments.market,
+        first_payments.product_id,
+        first_payments.currency,
+        horizons.horizon_days,
+        first_payments.is_first_loan,
+        {{ plus_days('first_payments.first_due_on', 'horizons.horizon_days') }} < first_payments.as_of_date as is_mature,
+        coalesce(first_payments.paid_days_late > horizons.horizon_days, true) as is_defaulted
+    from first_payments
+    cross join horizons
+)
+
+select
+    first_due_on,
+    market,
+    product_id,
+    currency,
+    horizon_days,
+    cast(sum(case when is_mature then 1 else 0 end) as bigint) as mature_loan_count,
+    cast(sum(case when is_mature and is_defaulted then 1 else 0 end) as bigint) as defaulted_loan_count,
+    cast(sum(case when is_mature and is_first_loan then 1 else 0 end) as bigint) as mature_first_loan_count,
+    cast(sum(case when is_mature and is_first_loan and is_defaulted then 1 else 0 end) as bigint) as defaulted_first_loan_count
+from judged
+group by first_due_on, market, product_id, currency, horizon_days
