@@ -237,6 +237,7 @@ def _build(home: Home, settings: Settings, manifest: Mapping[str, Any]) -> list[
             duration_s=round(result.execution_time, 3),
         )
         for result in results.results
+        if result.node.unique_id in manifest["nodes"]
     ]
 
 
