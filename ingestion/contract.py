@@ -12,7 +12,7 @@ import re
 
 import pyarrow as pa
 
-from ingestion.tables import MONEY_PRECISION, MONEY_SCALE, TECHNICAL_COLUMNS, ColumnType
+from ingestion.tables import MONEY_PRECISION, MONEY_SCALE, TECHNICAL_COLUMNS, ColumnType, RawTable
 
 MONEY = f"DECIMAL({MONEY_PRECISION},{MONEY_SCALE})"
 SQL_TYPES: dict[ColumnType, str] = {
@@ -191,6 +191,14 @@ def _to_timestamp(value: str, kind: pa.DataType) -> tuple[str, bool]:
     else:
         return "CAST(NULL AS TIMESTAMPTZ)", True
     return f"CASE WHEN {moment} {_TIME_RANGE} THEN {moment} END", True
+
+
+def weight(table: RawTable) -> str:
+    """SQL of what one row weighs when two sides are compared by one number: a whole-number key itself, so that a row
+    that went and another that came do not cancel out; else 1."""
+    if len(table.key) == 1 and table.columns[table.key[0]] == "bigint":
+        return f"({quoted(table.key[0])}::HUGEINT + 1)"
+    return "1::HUGEINT"
 
 
 def row_hash(columns: dict[str, ColumnType]) -> str:

@@ -110,10 +110,14 @@ class LedgerReader:
         for batch in self._select(table, condition):
             yield batch, False
 
-    def count(self, table: RawTable) -> int | None:
-        """Rows that the source has now."""
+    def weight(self, table: RawTable) -> int | None:
+        """The sum of `ingestion.contract.weight` over the rows that the source has now; None where keys are no numbers."""
+        key = table.key[0]
+        if not isinstance(self.columns[table.name][key], sa.Integer):
+            return None
+        statement = f"SELECT coalesce(sum({self._quote(key)}), 0) + count(*) FROM {self._name(table)}"
         with self._translating(f"counting {table.name}"), self.engine.connect() as connection:
-            return int(connection.exec_driver_sql(f"SELECT count(*) FROM {self._name(table)}").scalar_one())
+            return int(connection.exec_driver_sql(statement).scalar_one())
 
     def keys(self, table: RawTable) -> Iterator[pa.Table]:
         """The key columns of every row."""

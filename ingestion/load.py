@@ -22,14 +22,17 @@ import duckdb
 import pyarrow as pa
 
 from ingestion import quarantine, raw
+from ingestion.crm import mapped_properties
+from ingestion.declarations import declaration_faults
 from ingestion.pipeline import Loader, discard_leftovers, has_leftovers, prune
 from ingestion.raw import TableState, prepare_raw
+from ingestion.replay import Replay
 from ingestion.report import SourceReport, TableCounts
 from ingestion.scratch import Scratch
 from ingestion.state import SourceMemory
 from ingestion.tables import TABLES, RawTable
 from lendloop.clock import Clock
-from lendloop.errors import LendloopError, PermanentError
+from lendloop.errors import ConfigurationError, LendloopError, PermanentError
 from lendloop.locks import file_lock
 from lendloop.settings import Settings, SourceName
 from lendloop.source_status import SourceStatus, read_status, write_status
@@ -38,7 +41,7 @@ from lendloop.warehouse import open_warehouse, warehouse_lock
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["SourceReport", "load_source", "prepare_raw"]
+__all__ = ["SourceReport", "check", "load_source", "prepare_raw", "replay_quarantine"]
 
 SHRINK_FROM_ROWS = 100
 """A table that holds fewer rows may shrink as it likes."""
@@ -53,13 +56,13 @@ class Reader(Protocol):
     def has(self, table: RawTable) -> bool: ...
     def follows_cursor(self, table: RawTable) -> bool: ...
     def read(self, table: RawTable, floor: datetime | int | None) -> Iterator[tuple[pa.Table, bool]]: ...
-    def count(self, table: RawTable) -> int | None: ...
+    def weight(self, table: RawTable) -> int | None: ...
     def keys(self, table: RawTable) -> Iterator[pa.Table]: ...
     def by_key(self, table: RawTable, keys: pa.Table) -> Iterator[pa.Table]: ...
     def compare_every_days(self, table: RawTable) -> int | None: ...
 
 
-def open_reader(source: SourceName, settings: Settings) -> AbstractContextManager[Any]:
+def open_reader(source: SourceName, settings: Settings, clock: Clock) -> AbstractContextManager[Any]:
     """The reader of a source; entering it raises ConfigurationError or TransientError when it can't be read."""
     if source == "ledger":
         from ingestion.ledger import LedgerReader
@@ -71,7 +74,7 @@ def open_reader(source: SourceName, settings: Settings) -> AbstractContextManage
         return CrmReader.open(settings)
     from ingestion.support import SupportReader
 
-    return SupportReader.open(settings)
+    return SupportReader.open(settings, clock)
 
 
 def load_source(source: SourceName, settings: Settings, clock: Clock) -> SourceReport:
@@ -122,7 +125,7 @@ class _Progress:
     compare: bool = False
     outcome: dict[str, int] = field(default_factory=lambda: {"new": 0, "changed": 0, "deleted": 0, "live_change": 0})
     left: int = 0
-    source_count: int | None = None
+    source_weight: int | None = None
     quarantined: int = 0
 
 
@@ -141,7 +144,7 @@ class _Load:
         finish_leftovers(self.source, self.settings, self.notes)
         shutil.rmtree(self.spool, ignore_errors=True)
         with ExitStack() as stack:
-            reader: Reader = stack.enter_context(open_reader(self.source, self.settings))
+            reader: Reader = stack.enter_context(open_reader(self.source, self.settings, self.clock))
             progress = self._read_states(reader)
             scratch = Scratch(self.spool, self.clock.as_of)
             stack.callback(scratch.close)
@@ -150,14 +153,14 @@ class _Load:
                 self._read(reader, scratch, one)
             self._classify(scratch, [one for one in progress if one.left and one.state.total])
             self._compare_keys(reader, scratch, progress)
-            loaded_at = self._loaded_at(progress)
+            loaded_at = latest([one.state.last_loaded_at for one in progress])
             load_id = f"{loaded_at:%Y%m%dT%H%M%S%f}"
             for one in progress:
                 one.outcome = scratch.outcome(one.table.name)
                 self._keep_bad(scratch, one, load_id, loaded_at)
             written = [one for one in progress if sum(one.outcome[kind] for kind in ("new", "changed", "deleted"))]
             if written:
-                self._write(scratch, [one.table for one in written], loaded_at)
+                write_rows(self.source, self.settings, scratch, [one.table for one in written], loaded_at)
             self.notes += reader.notes
             report = self._report(scratch, progress, bool(written))
         self.memory.write(self.home, self.source)
@@ -189,7 +192,7 @@ class _Load:
             one.whole = one.compare = False
             return
         if reader.follows_cursor(table) and reader.compare_every_days(table) is not None:
-            one.source_count = reader.count(table)
+            one.source_weight = reader.weight(table)
         for batch, deleted in reader.read(table, one.state.floor):
             scratch.take(table.name, batch, deleted=deleted)
         one.left = scratch.settle(table.name)
@@ -216,9 +219,9 @@ class _Load:
     def _compare_keys(self, reader: Reader, scratch: Scratch, progress: list[_Progress]) -> None:
         """Find rows that the source no longer has, and rows that came late beyond the lag window."""
         for one in progress:
-            if one.source_count is not None and not one.whole and not one.compare:
-                expected = one.state.live + scratch.outcome(one.table.name)["live_change"]
-                one.compare = one.source_count - self.memory.gaps.get(one.table.name, 0) != expected
+            if one.source_weight is not None and not one.whole and not one.compare:
+                expected = one.state.live_weight + scratch.weight_change(one.table.name)
+                one.compare = one.source_weight - self.memory.gaps.get(one.table.name, 0) != expected
         wanted = [one for one in progress if one.compare]
         for one in wanted:
             if not one.whole:
@@ -243,9 +246,9 @@ class _Load:
             one.left = scratch.settle(one.table.name)
         self._classify(scratch, [one for one, _ in late])
         for one in wanted:
-            if one.source_count is not None:
-                live = one.state.live + scratch.outcome(one.table.name)["live_change"]
-                self.memory.gaps[one.table.name] = one.source_count - live
+            if one.source_weight is not None:
+                live = one.state.live_weight + scratch.weight_change(one.table.name)
+                self.memory.gaps[one.table.name] = one.source_weight - live
 
     @staticmethod
     def _list_keys(reader: Reader, scratch: Scratch, one: _Progress) -> None:
@@ -268,13 +271,6 @@ class _Load:
                 f"applied; if that is right, allow it once with LENDLOOP_SHRINK_LIMIT=0"
             )
 
-    @staticmethod
-    def _loaded_at(progress: list[_Progress]) -> datetime:
-        """Now, and later than every load before, whatever the machine's clock did."""
-        now = datetime.now(UTC)
-        latest = [one.state.last_loaded_at for one in progress if one.state.last_loaded_at is not None]
-        return max([now, *(moment + timedelta(microseconds=1) for moment in latest)])
-
     def _keep_bad(self, scratch: Scratch, one: _Progress, load_id: str, moment: datetime) -> None:
         one.quarantined = quarantine.store(
             self.home, self.source, one.table.name, scratch.bad(one.table.name), load_id=load_id, quarantined_at=moment
@@ -286,24 +282,6 @@ class _Load:
             )
         if new := scratch.tables[one.table.name].new_columns:
             self.notes.append(f"{one.table.name}: new column(s) taken into raw: {', '.join(sorted(new))}")
-
-    def _write(self, scratch: Scratch, tables: list[RawTable], loaded_at: datetime) -> None:
-        loader = Loader(self.home, self.source)
-        by_name = {table.name: table for table in tables}
-
-        def rows(name: str) -> Iterator[pa.Table]:
-            return scratch.to_write(by_name[name].name, loaded_at)
-
-        loader.stage(tables, rows)
-        with warehouse_lock(self.home, f"load {self.source}", self.settings.lock_timeout_s):
-            try:
-                loader.finish()
-            except PermanentError:
-                discard_leftovers(self.home, self.source)
-                raise
-            with duckdb.connect(str(self.home.warehouse)) as connection:
-                prune(connection, self.source)
-        loader.tidy()
 
     def _report(self, scratch: Scratch, progress: list[_Progress], changed: bool) -> SourceReport:
         tables = {}
@@ -322,6 +300,72 @@ class _Load:
         return SourceReport(source=self.source, changed=changed, tables=tables, notes=self.notes).add_up()
 
 
+def write_rows(
+    source: SourceName, settings: Settings, scratch: Scratch, tables: list[RawTable], loaded_at: datetime
+) -> None:
+    """Load the rows that `scratch` has for these tables: staged without the warehouse's lock, loaded under it."""
+    home = settings.home
+    loader = Loader(home, source)
+    loader.stage(tables, lambda name: scratch.to_write(name, loaded_at))
+    with warehouse_lock(home, f"load {source}", settings.lock_timeout_s):
+        try:
+            loader.finish()
+        except PermanentError:
+            discard_leftovers(home, source)
+            raise
+        with duckdb.connect(str(home.warehouse)) as connection:
+            prune(connection, source)
+    loader.tidy()
+
+
+def replay_quarantine(source: SourceName, settings: Settings, clock: Clock, table: str | None = None) -> SourceReport:
+    """Try the rows in quarantine again, of one table or all, and load those that pass now.
+
+    A row that raw has as new or newer is marked as taken without being written. Raises ConfigurationError for an
+    unknown table.
+    """
+    started = time.monotonic()
+    tables = [one for one in TABLES[source] if table in (None, one.name)]
+    if not tables:
+        known = ", ".join(one.name for one in TABLES[source])
+        raise ConfigurationError(f"{source} has no table {table!r}; known are: {known}")
+    home = settings.home.prepare()
+    notes: list[str] = []
+    with file_lock(home.locks / f"source-{source}.lock", f"replay {source}", settings.lock_timeout_s):
+        finish_leftovers(source, settings, notes)
+        scratch = Scratch(home.dlt / "spool" / source, clock.as_of)
+        try:
+            replay = Replay(source, settings, scratch)
+            written = replay.take(tables, clock.as_of)
+            counts = {one.name: scratch.outcome(one.name) for one in tables}
+            loaded_at = latest([scratch.tables[one.name].state.last_loaded_at for one in tables])
+            if written:
+                write_rows(source, settings, scratch, written, loaded_at)
+            taken = replay.close_files(f"{loaded_at:%Y%m%dT%H%M%S%f}", loaded_at)
+            still = sum(scratch.tables[one.name].faulty for one in tables)
+            notes.append(f"{taken} row(s) taken out of quarantine, {still} still refused")
+            report = SourceReport(source=source, changed=bool(written), notes=notes)
+            for one in tables:
+                outcome, state = counts[one.name], scratch.tables[one.name].state
+                report.tables[one.name] = TableCounts(
+                    read=scratch.tables[one.name].read,
+                    new=outcome["new"],
+                    changed=outcome["changed"],
+                    quarantined=scratch.tables[one.name].faulty,
+                    rows=state.live + outcome["live_change"],
+                )
+        finally:
+            scratch.close()
+    report.duration_s = round(time.monotonic() - started, 3)
+    return report.add_up()
+
+
+def latest(moments: list[datetime | None]) -> datetime:
+    """Now, and later than every load before, whatever the machine's clock did."""
+    now = datetime.now(UTC)
+    return max([now, *(moment + timedelta(microseconds=1) for moment in moments if moment is not None)])
+
+
 def finish_leftovers(source: SourceName, settings: Settings, notes: list[str]) -> None:
     """Load what a killed run had ready; what it had not is read again from the source anyway."""
     home = settings.home
@@ -336,3 +380,13 @@ def finish_leftovers(source: SourceName, settings: Settings, notes: list[str]) -
         except PermanentError as error:
             notes.append(f"threw away the load of an earlier run and read it again: {error}")
     discard_leftovers(home, source)
+
+
+def check(settings: Settings) -> list[str]:
+    """Faults of the declarations and of the settings that name columns, found offline; empty when all is well."""
+    faults = declaration_faults()
+    try:
+        mapped_properties(settings.crm_properties)
+    except ConfigurationError as error:
+        faults.append(str(error))
+    return faults

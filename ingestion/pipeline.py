@@ -29,7 +29,7 @@ KEPT_STATE_ROWS = 200
 Rows = Callable[[str], Iterator[pa.Table]]
 
 
-def _dlt(home: Home) -> Any:
+def dlt_for(home: Home) -> Any:
     """Import dlt with telemetry off and its files inside the home."""
     os.environ["DLT_DATA_DIR"] = str(home.dlt)
     os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"
@@ -57,31 +57,29 @@ def _resources(dlt: Any, tables: list[RawTable], rows: Rows) -> list[Any]:
 
 def make_source(home: Home, source: Source, tables: list[RawTable], rows: Rows) -> Any:
     """The dlt source of that name: one resource a table, Arrow tables merged into raw by key."""
-    dlt = _dlt(home)
+    dlt = dlt_for(home)
 
-    @dlt.source(name="crm", max_table_nesting=0)
     def crm() -> Any:
         """HubSpot: contacts and deals."""
         return _resources(dlt, tables, rows)
 
-    @dlt.source(name="ledger", max_table_nesting=0)
     def ledger() -> Any:
         """The loan ledger's SQL tables."""
         return _resources(dlt, tables, rows)
 
-    @dlt.source(name="support", max_table_nesting=0)
     def support() -> Any:
         """Zendesk: tickets, users and ticket events."""
         return _resources(dlt, tables, rows)
 
-    return {"crm": crm, "ledger": ledger, "support": support}[source]()
+    function = {"crm": crm, "ledger": ledger, "support": support}[source]
+    return dlt.source(function, name=source, max_table_nesting=0)()
 
 
 class Loader:
     """dlt's pipeline of one source. `stage` needs no lock; `finish` needs the warehouse's, held by the caller."""
 
     def __init__(self, home: Home, source: Source) -> None:
-        dlt = _dlt(home)
+        dlt = dlt_for(home)
         self.home = home
         self.source = source
         self.pipeline = dlt.pipeline(

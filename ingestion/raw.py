@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from ingestion.contract import LOAD_COLUMNS, SQL_TYPES, quoted, type_of_sql
+from ingestion.contract import LOAD_COLUMNS, SQL_TYPES, quoted, type_of_sql, weight
 from ingestion.tables import TABLES, TECHNICAL_COLUMNS, ColumnType, RawTable
 from lendloop.settings import Settings
 from lendloop.warehouse import open_warehouse
@@ -28,12 +28,14 @@ FUTURE_TOLERANCE = timedelta(days=1)
 class TableState:
     """What raw holds of a table: where its cursor stands, live rows, columns beyond the declared ones.
 
+    `live_weight` sums `ingestion.contract.weight` over the live rows, to compare with the source's.
     `floor` is the cursor from which to read again (None: from the start). `known` has the key
     columns, `_row_hash` and `is_deleted` of the rows that will be read again.
     """
 
     floor: datetime | int | None
     live: int
+    live_weight: int
     total: int
     extra_columns: dict[str, ColumnType]
     last_loaded_at: datetime | None
@@ -87,8 +89,9 @@ def read_table_state(
         ).fetchall()
         if column not in table.columns and column not in TECHNICAL_COLUMNS and column not in LOAD_COLUMNS
     }
-    total, live, last_loaded_at = connection.execute(
-        f"SELECT count(*), count(*) FILTER (_deleted_at IS NULL), max(_loaded_at) FROM {name}"
+    total, live, live_weight, last_loaded_at = connection.execute(
+        f"SELECT count(*), count(*) FILTER (_deleted_at IS NULL), "
+        f"coalesce(sum({weight(table)}) FILTER (_deleted_at IS NULL), 0), max(_loaded_at) FROM {name}"
     ).fetchall()[0]
     floor = None if whole else _floor(connection, table, as_of, lag_minutes)
     keys = ", ".join(quoted(key) for key in table.key)
@@ -100,7 +103,7 @@ def read_table_state(
     known = connection.sql(
         f"SELECT {keys}, _row_hash, _deleted_at IS NOT NULL AS is_deleted FROM {name} WHERE {condition}", params=values
     ).to_arrow_table()
-    return TableState(floor, int(live), int(total), extra, last_loaded_at, known)
+    return TableState(floor, int(live), int(live_weight), int(total), extra, last_loaded_at, known)
 
 
 def _floor(

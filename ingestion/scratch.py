@@ -15,9 +15,9 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from ingestion.contract import SQL_TYPES, cast, column_name, literal, quoted, row_hash, type_of_arrow
+from ingestion.contract import SQL_TYPES, cast, column_name, literal, quoted, row_hash, type_of_arrow, weight
 from ingestion.raw import TableState
-from ingestion.tables import TECHNICAL_COLUMNS, ColumnType, RawTable
+from ingestion.tables import ColumnType, RawTable
 
 MEMORY_LIMIT = "3GB"
 OUTPUT_ROWS = 100_000
@@ -261,6 +261,15 @@ class Scratch:
             outcome[kind] += count
             outcome["live_change"] += count * ((0 if deleted else 1) - (1 if was == "live" else 0))
         return outcome
+
+    def weight_change(self, name: str) -> int:
+        """By how much the rows to write change the weight of raw's live rows."""
+        each = weight(self.tables[name].table)
+        [(change,)] = self.connection.execute(
+            f"SELECT coalesce((SELECT sum({each} * ((_deleted_at IS NULL)::INT - (_was = 'live')::INT)) FROM f_{name}), 0) "
+            f"- coalesce((SELECT sum({each}) FROM gone_{name}), 0)"
+        ).fetchall()
+        return int(change)
 
     def to_write(self, name: str, loaded_at: datetime) -> Iterator[pa.Table]:
         """The rows to write, as Arrow tables with every raw column but the loader's."""

@@ -13,8 +13,8 @@ from lendloop.home import Home
 
 
 class SourceMemory(BaseModel):
-    """`compared_on`: business date of the last comparison of keys, by table. `gaps`: by how many rows the source then
-    had more than raw (rows in quarantine), so that only another difference asks for a comparison."""
+    """`compared_on`: business date of the last comparison of keys, by table. `gaps`: by how much the source
+    then weighed more than raw (rows in quarantine), so that only another difference asks for a comparison."""
 
     compared_on: dict[str, date] = {}
     gaps: dict[str, int] = {}
