@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from activation.audiences import audience_schema
+from activation.audiences import json_schema as audience_schema
 from activation.rules import rule_schema
 from lendloop.settings import load_settings
 from lendloop.zones import load_manifest

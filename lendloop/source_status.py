@@ -42,7 +42,7 @@ def _path(home: Home, source: SourceName) -> Path:
     return home.dlt / f"status_{source}.json"
 
 
-def read_status(home: Home) -> dict[SourceName, SourceStatus]:
+def read_status(home: Home) -> dict[str, SourceStatus]:
     """The status of every source, those never read included."""
     return {
         source: SourceStatus.model_validate_json(path.read_text())

@@ -60,7 +60,7 @@ def audience_asset(audience: Audience, groups: Mapping[str, str]) -> dg.AssetsDe
             )
         ],
     )
-    def sync(context: dg.AssetExecutionContext, hub: Hub) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+    def sync(context: dg.AssetExecutionContext, hub: Hub) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         settings = hub.settings
         try:
             report = sync_audience(
@@ -106,7 +106,7 @@ def rules_asset(rules: Sequence[Rule], groups: Mapping[str, str]) -> dg.AssetsDe
         specs=[
             dg.AssetSpec(
                 rule_key(rule),
-                deps=_upstream(rule.query.tables, groups),
+                deps=_upstream(rule.tables, groups),
                 group_name="rules",
                 kinds={"sql", "alert"},
                 owners=[f"team:{rule.owner}"],
@@ -117,7 +117,7 @@ def rules_asset(rules: Sequence[Rule], groups: Mapping[str, str]) -> dg.AssetsDe
         ],
         check_specs=[dg.AssetCheckSpec(RULE_CHECK, asset=rule_key(rule), description=rule.title) for rule in rules],
     )
-    def evaluate(context: dg.AssetExecutionContext, hub: Hub) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+    def evaluate(context: dg.AssetExecutionContext, hub: Hub) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         settings, clock = hub.settings, hub.clock
         status = read_status(settings.home)
         for rule in rules:
@@ -154,7 +154,7 @@ def alerts_asset(rules: Sequence[Rule]) -> dg.AssetsDefinition:
         ],
         check_specs=[dg.AssetCheckSpec(NOTIFIED, asset=ALERTS, description="No notification failed for good.")],
     )
-    def notify(context: dg.AssetExecutionContext, hub: Hub) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+    def notify(context: dg.AssetExecutionContext, hub: Hub) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         advanced, delivered = run_alerts(context.instance, hub, rules)
         yield dg.MaterializeResult(asset_key=ALERTS, metadata={**_numbers(advanced), **_numbers(delivered)})
         yield dg.AssetCheckResult(

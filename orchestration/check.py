@@ -57,7 +57,7 @@ def _dbt(settings: Settings) -> str:
 def _audiences(settings: Settings) -> str:
     from activation.audiences import load_audiences
 
-    return ", ".join(audience.audience for audience in load_audiences(settings.definitions)) or "none"
+    return ", ".join(audience.audience for audience in load_audiences(settings.definitions / "audiences")) or "none"
 
 
 def _rules(settings: Settings) -> str:

@@ -30,7 +30,7 @@ def build_defs(settings: Settings | None = None, resource_overrides: Mapping[str
     settings = settings or load_settings()
     manifest = load_manifest(settings.home)
     groups = {table.key: table.group for table in publishable_tables(manifest)}
-    audiences = load_audiences(settings.definitions)
+    audiences = load_audiences(settings.definitions / "audiences")
     rules = load_rules(settings.definitions)
     jobs, schedules, sensors = jobs_schedules_sensors(settings, rules)
     return dg.Definitions(

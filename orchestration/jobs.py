@@ -39,7 +39,7 @@ def verdict_asset(audiences: Sequence[Audience]) -> dg.AssetsDefinition:
         description="The verdict on a pass: it fails when any source, group, audience or notification did not do its work.",
         op_tags={"dagster/max_retries": "0"},
     )
-    def verdict(hub: Hub) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    def verdict(hub: Hub) -> dg.MaterializeResult[None]:
         faults = failures(hub.settings)
         if faults:
             raise dg.Failure(

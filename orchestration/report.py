@@ -58,7 +58,7 @@ def make_report(settings: Settings) -> Report:
             }
             for key, table in sorted(catalog.tables.items())
         ],
-        audiences=audience_status(settings, load_audiences(settings.definitions)),
+        audiences=audience_status(settings, load_audiences(settings.definitions / "audiences")),
         alerts=alert_status(settings),
         failures=failures(settings),
     )
@@ -77,6 +77,6 @@ def failures(settings: Settings) -> list[str]:
         for name, group in catalog.groups.items()
         if group.state != "fresh"
     ]
-    for audience in audience_status(settings, load_audiences(settings.definitions)):
+    for audience in audience_status(settings, load_audiences(settings.definitions / "audiences")):
         faults += [f"audience {audience['audience']}: {error}" for error in audience.get("errors") or []]
     return faults + [f"notification: {line}" for line in outbox_failures(settings)]

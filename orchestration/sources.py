@@ -77,7 +77,7 @@ def _source_asset(source: Source) -> dg.AssetsDefinition:
             )
         ],
     )
-    def load(context: dg.AssetExecutionContext, hub: Hub) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+    def load(context: dg.AssetExecutionContext, hub: Hub) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         from ingestion import load_source
 
         settings = hub.settings
@@ -104,7 +104,7 @@ def _source_asset(source: Source) -> dg.AssetsDefinition:
             metadata={
                 "configured": report.configured,
                 "new": report.new,
-                "changed": report.changed,
+                "changed": report.rows_changed,
                 "deleted": report.deleted,
                 "quarantined": report.quarantined,
                 "duration_s": report.duration_s,

@@ -170,7 +170,7 @@ def zones_asset(manifest: Mapping[str, Any]) -> dg.AssetsDefinition:
             ),
         ],
     )
-    def build(context: dg.AssetExecutionContext, hub: Hub) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+    def build(context: dg.AssetExecutionContext, hub: Hub) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         settings = hub.settings
         report = build_and_publish(settings, hub.clock)
         context.log.info("nothing changed" if report.skipped else f"published version {report.version}")
@@ -200,7 +200,7 @@ def zones_asset(manifest: Mapping[str, Any]) -> dg.AssetsDefinition:
     return build
 
 
-def _catalogue(report: BuildReport) -> dg.MaterializeResult:
+def _catalogue(report: BuildReport) -> dg.MaterializeResult[None]:
     return dg.MaterializeResult(
         asset_key=CATALOGUE,
         metadata={
@@ -218,7 +218,7 @@ def _catalogue(report: BuildReport) -> dg.MaterializeResult:
 
 def _materialized(
     node: Mapping[str, Any], result: NodeResult, samples: Mapping[str, dict[str, Any]]
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[None]:
     metadata: dict[str, Any] = {"duration_s": result.duration_s, "dbt_status": result.status}
     if result.rows is not None:
         metadata["dagster/row_count"] = result.rows

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.conftest import Installation
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Installation:
+    return Installation(tmp_path / "home")
+
+
+def test_an_unknown_environment_is_wrong_use_said_in_one_line(bare: Installation) -> None:
+    bare.environment["LENDLOOP_ENV"] = "staging"
+    done = bare.lendloop("run")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "LENDLOOP_ENV" in done.stderr
+
+
+def test_an_unknown_command_and_an_unknown_source_are_wrong_use(bare: Installation) -> None:
+    assert bare.lendloop("rum").returncode == 2
+    done = bare.lendloop("replay", "erp")
+    assert (done.returncode, done.stderr) == (2, "lendloop: unknown source 'erp': one of crm, ledger, support\n")
+
+
+def test_verbose_adds_the_trace_to_the_one_line(bare: Installation) -> None:
+    bare.environment["LENDLOOP_AS_OF"] = "some day"
+    assert "Traceback" not in bare.lendloop("run").stderr
+    assert "Traceback" in bare.lendloop("--verbose", "run").stderr
+
+
+def test_status_of_a_new_installation_says_that_nothing_is_there(bare: Installation) -> None:
+    done = bare.lendloop("status", "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert [source["state"] for source in report["sources"]] == ["not configured"] * 3
+    assert report["datasets"] == []
+
+
+def test_check_passes_offline_on_the_project_as_it_is(bare: Installation) -> None:
+    done = bare.lendloop("check", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {check["name"] for check in json.loads(done.stdout)["checks"]} >= {"dbt project", "audiences", "rules", "asset graph"}
+
+
+def test_check_names_the_file_and_the_fault_of_a_definition(bare: Installation, tmp_path: Path) -> None:
+    (tmp_path / "definitions" / "rules").mkdir(parents=True)
+    (tmp_path / "definitions" / "rules" / "late.yaml").write_text("rule: late\ntitle: Something is late\n")
+    bare.environment["LENDLOOP_DEFINITIONS"] = str(tmp_path / "definitions")
+    done = bare.lendloop("check")
+    assert done.returncode == 2
+    assert "late.yaml" in done.stdout
+    assert "owner" in done.stdout
+
+
+def test_without_any_source_a_pass_builds_empty_zones_and_says_what_is_not_configured(bare: Installation) -> None:
+    bare.environment["LENDLOOP_AS_OF"] = "2026-06-30"
+    report = bare.run()
+    assert [source["state"] for source in report["sources"]] == ["not configured"] * 3
+    assert bare.query("select count(*) from trusted.fct_loan") == [(0,)]
+    assert report["failures"] == []
