@@ -1,0 +1,101 @@
+"""Units of the pretend world and how they become Arrow columns.
+
+Time is int64 microseconds since 1970 UTC, a day int64 days since 1970 in the market's time zone,
+money int64 millionths of a currency unit (the six places that the ledger keeps). `NEVER` stands
+for what does not happen.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from sandbox.world.draws import Bools, Floats, Ints
+
+NEVER = 2**62
+SECOND = 1_000_000
+MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+UNIT = 1_000_000
+"""One unit of a currency."""
+
+MONEY = pa.decimal128(19, 6)
+LEDGER_TIME = pa.timestamp("us")
+UTC_TIME = pa.timestamp("us", tz="UTC")
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def micros(moment: datetime) -> int:
+    """An aware instant as microseconds since 1970."""
+    return (moment - EPOCH) // (moment.resolution)
+
+
+def span(days: Floats) -> Ints:
+    """A span in days as microseconds, whole milliseconds."""
+    return (days * (DAY // 1000)).astype(np.int64) * 1000
+
+
+def decimals(amounts: Ints, present: Bools | None = None) -> pa.Array:
+    """Money as DECIMAL(19,6), exact; absent where `present` is false."""
+    words = np.empty((len(amounts), 2), dtype=np.int64)
+    words[:, 0] = amounts
+    words[:, 1] = amounts >> 63
+    column = pa.Array.from_buffers(MONEY, len(amounts), [None, pa.py_buffer(words)])
+    return column if present is None else keep(column, present)
+
+
+def keep(column: pa.Array, present: Bools) -> pa.Array:
+    """The column, null where `present` is false."""
+    return pc.if_else(pa.array(present), column, pa.scalar(None, column.type))
+
+
+def times(moments: Ints, kind: pa.DataType = UTC_TIME) -> pa.Array:
+    """Microseconds as timestamps; NEVER is null."""
+    return pa.array(moments, mask=moments >= NEVER).cast(pa.int64()).cast(kind)
+
+
+def dates(days: Ints) -> pa.Array:
+    """Days as dates; NEVER is null."""
+    absent = days >= NEVER // DAY
+    return pa.array(np.where(absent, 0, days).astype(np.int32), mask=absent).cast(pa.date32())
+
+
+def iso(moments: Ints) -> pa.Array:
+    """Microseconds as ISO 8601 text with milliseconds and Z; NEVER is null."""
+    return pc.strftime(times(moments).cast(pa.timestamp("ms", tz="UTC"), safe=False), format="%Y-%m-%dT%H:%M:%SZ")
+
+
+def text(numbers: Ints, width: int = 0) -> pa.Array:
+    """Whole numbers as text, padded with zeros to `width`."""
+    column = pa.array(numbers).cast(pa.string())
+    return pc.utf8_lpad(column, width=width, padding="0") if width else column
+
+
+def join(*parts: pa.Array | str) -> pa.Array:
+    """Texts put together row by row; null where a part is null."""
+    return pc.binary_join_element_wise(*parts, "")
+
+
+def pick(which: NDArray[np.int64], *columns: pa.Array | str | None) -> pa.Array:
+    """Row by row the column that `which` names; a text or None stands for a constant column."""
+    if not len(which):
+        return pa.array([], pa.string())
+    whole = [
+        c if isinstance(c, pa.Array | pa.ChunkedArray) else pa.repeat(pa.scalar(c, pa.string()), len(which))
+        for c in columns
+    ]
+    return pc.choose(pa.array(which), *whole)
+
+
+def ranks(moments: Ints, *tie_breakers: Ints) -> Ints:
+    """The place of each row in the order of moments, from 0: ids that grow as rows are made."""
+    order = np.lexsort((*reversed(tie_breakers), moments))
+    places = np.empty(len(order), dtype=np.int64)
+    places[order] = np.arange(len(order), dtype=np.int64)
+    return places

@@ -1,0 +1,173 @@
+"""The pretend lender with a clock: opens, ticks, and hands out its systems' tables and its truth."""
+
+from __future__ import annotations
+
+import os
+import threading
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from lendloop.errors import ConfigurationError
+from lendloop.locks import file_lock
+from sandbox.world.changes import Changes, compare
+from sandbox.world.ledger_db import LedgerDatabase
+from sandbox.world.people import START
+from sandbox.world.store import State, Store, generation_name
+from sandbox.world.units import DAY, EPOCH
+from sandbox.world.view import View, view_world
+
+MODEL = 1
+"""Grows when the same seed would give another world: older folders are then made anew."""
+LEDGER_TABLES = (
+    "m_office",
+    "m_product_loan",
+    "m_client",
+    "m_loan",
+    "m_loan_transaction",
+    "m_loan_repayment_schedule",
+    "m_loan_arrears_aging",
+    "m_savings_account",
+    "m_savings_account_transaction",
+)
+SYSTEM_TABLES = ("crm_contacts", "crm_deals", "support_tickets", "support_users", "support_ticket_events")
+TRUTH_TABLES = ("people", "person_sources", "contactability", "loans")
+_FILES = frozenset((*LEDGER_TABLES, *SYSTEM_TABLES, *(f"truth_{name}" for name in TRUTH_TABLES)))
+_LOCK_TIMEOUT_S = 600.0
+
+
+class World:
+    """One world in one folder, with its ledger in a database. Make it with `World.open`.
+
+    Threads may share it; processes take turns with a file lock, and see each other's ticks after `refresh`.
+    """
+
+    def __init__(self, store: Store, ledger: LedgerDatabase, ledger_url: str, state: State) -> None:
+        self._store = store
+        self._ledger = ledger
+        self._ledger_url = ledger_url
+        self._state = state
+        self._tables: dict[str, pa.Table] = {}
+        self._guard = threading.RLock()
+
+    @classmethod
+    def open(cls, folder: Path, *, customers: int = 20_000, seed: int = 7, ledger_url: str | None = None) -> World:
+        """Open the world in `folder`, or make a new one, and bring its ledger to the same moment.
+
+        Raises ConfigurationError when the folder holds another world (customers, seed), or the
+        database a ledger that is not the sandbox's.
+        """
+        if customers < 1:
+            raise ConfigurationError(f"a world of {customers} customers can't be made: give at least 1")
+        folder = Path(folder).resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        url = ledger_url or f"sqlite:///{folder / 'ledger.sqlite'}"
+        store, ledger = Store(folder), LedgerDatabase(url)
+        with file_lock(folder / "world.lock", "opening the sandbox's world", _LOCK_TIMEOUT_S):
+            state = store.state()
+            if state and (state.customers, state.seed) != (customers, seed):
+                raise ConfigurationError(
+                    f"{folder} holds a world of {state.customers} customers with seed {state.seed}, not {customers} "
+                    f"with seed {seed}: ask for that one, or give or empty another folder"
+                )
+            marker = ledger.marker()
+            as_of = state.as_of if state else START
+            same = {"customers": customers, "seed": seed, "model": MODEL}
+            ours = marker is not None and all(marker.get(key) == value for key, value in same.items())
+            if state and ours and marker and marker["as_of"] > as_of:
+                as_of = int(marker["as_of"])
+            view = None
+            if not state or state.model != MODEL or state.as_of != as_of or not store.has_all(state, _FILES):
+                view = view_world(customers, seed, as_of)
+                state = _save(store, customers, seed, as_of, view)
+                store.point(state)
+            if not ours or marker is None or marker["as_of"] != as_of:
+                tables = view.ledger if view else {name: store.table(state, name) for name in LEDGER_TABLES}
+                ledger.write_all(tables, _marker(state))
+        return cls(store, ledger, url, state)
+
+    @property
+    def as_of(self) -> datetime:
+        """The world's clock, UTC."""
+        return EPOCH + timedelta(microseconds=self._state.as_of)
+
+    @property
+    def version(self) -> int:
+        """1 when new, one more with every day."""
+        return self._state.version
+
+    @property
+    def ledger_url(self) -> str:
+        """SQLAlchemy URL of the ledger's database."""
+        return self._ledger_url
+
+    @property
+    def customers(self) -> int:
+        """How many people the world started with."""
+        return self._state.customers
+
+    @property
+    def seed(self) -> int:
+        """What the world was drawn from."""
+        return self._state.seed
+
+    def table(self, name: str) -> pa.Table:
+        """A table of the CRM, of support or of the ledger as it stands. Raises KeyError for an unknown name."""
+        if name not in SYSTEM_TABLES and name not in LEDGER_TABLES:
+            raise KeyError(f"no table {name!r}: there are {', '.join((*SYSTEM_TABLES, *LEDGER_TABLES))}")
+        return self._load(name)
+
+    def truth(self) -> dict[str, pa.Table]:
+        """What is really so: people, person_sources, contactability, loans (see `truth`)."""
+        return {name: self._load(f"truth_{name}") for name in TRUTH_TABLES}
+
+    def tick(self, days: int = 1) -> dict[str, Any]:
+        """Let days pass and the systems change. Returns as_of, version, days, and rows new, changed and deleted by table.
+
+        Raises ConfigurationError for less than a day.
+        """
+        if days < 1:
+            raise ConfigurationError(f"the clock can't move {days} days: give at least 1")
+        with self._guard, file_lock(self._store.folder / "world.lock", "moving the sandbox's clock", _LOCK_TIMEOUT_S):
+            self.refresh()
+            old = self._state
+            as_of = old.as_of + days * DAY
+            view = view_world(old.customers, old.seed, as_of)
+            changes: dict[str, Changes] = {
+                name: compare(name, self._load(name), table) for name, table in (view.ledger | view.systems).items()
+            }
+            state = _save(self._store, old.customers, old.seed, as_of, view)
+            self._ledger.apply({name: changes[name] for name in LEDGER_TABLES}, _marker(state), view.ledger)
+            self._store.point(state)
+            self._state, self._tables = state, {}
+        counted = {name: change.counts() for name, change in changes.items()}
+        return {"as_of": self.as_of.isoformat(), "version": self.version, "days": days, "changes": counted}
+
+    def refresh(self) -> bool:
+        """See what another process ticked; whether there was anything."""
+        with self._guard:
+            state = self._store.state()
+            if state is None or state == self._state:
+                return False
+            self._state, self._tables = state, {}
+            return True
+
+    def _load(self, name: str) -> pa.Table:
+        with self._guard:
+            if name not in self._tables:
+                self._tables[name] = self._store.table(self._state, name)
+            return self._tables[name]
+
+
+def _save(store: Store, customers: int, seed: int, as_of: int, view: View) -> State:
+    version = 1 + (as_of - START) // DAY
+    generation = generation_name(version, os.getpid())
+    truth = {f"truth_{name}": table for name, table in view.truth.items()}
+    store.write(view.ledger | view.systems | truth, generation)
+    return State(customers, seed, MODEL, as_of, version, generation)
+
+
+def _marker(state: State) -> dict[str, int]:
+    return {"customers": state.customers, "seed": state.seed, "model": state.model, "as_of": state.as_of}
