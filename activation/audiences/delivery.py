@@ -1,0 +1,112 @@
+"""Bringing a plan to its destination: wave by wave, each written before it is sent.
+
+Belongs here: the loop between ledger and destination. Not here: who is in the plan, HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from activation.audiences.ledger import Ledger
+from activation.destinations.contract import Destination, FileDestination, RemoteListGoneError
+from activation.destinations.http import UnansweredError
+from lendloop.errors import PermanentError
+
+COUNT_TRIES = 3
+
+
+@dataclass
+class Delivery:
+    """How a plan went. `gone`: the remote list does not exist any more, so the rest was not sent."""
+
+    states: dict[str, int] = field(default_factory=dict)
+    requests: int = 0
+    gone: bool = False
+    remote_count: int | None = None
+    errors: list[str] = field(default_factory=list)
+
+
+def deliver_rows(destination: Destination, ledger: Ledger, list_name: str, as_of: datetime) -> Delivery:
+    """Send the ledger's outbox to a vendor, settle it, and compare counts. Closes the destination's client."""
+    return asyncio.run(_deliver(destination, ledger, list_name, as_of))
+
+
+async def _deliver(destination: Destination, ledger: Ledger, list_name: str, as_of: datetime) -> Delivery:
+    delivery = Delivery()
+    before = destination.requests
+    try:
+        remote_id = await _list_id(destination, ledger, list_name, as_of)
+        try:
+            await _send(destination, ledger, remote_id, delivery)
+        finally:
+            _settle(ledger, delivery)
+        if destination.contract.confirmation == "count":
+            await _reconcile(destination, ledger, remote_id, delivery)
+    except RemoteListGoneError:
+        delivery.gone = True
+    except (UnansweredError, PermanentError) as error:
+        delivery.errors.append(str(error))
+    finally:
+        delivery.requests = destination.requests - before
+        await destination.close()
+    return delivery
+
+
+async def _list_id(destination: Destination, ledger: Ledger, list_name: str, as_of: datetime) -> str:
+    known = ledger.remote()
+    if known:
+        return known[1]
+    remote_id = await destination.find_or_create(list_name)
+    ledger.keep_remote(list_name, remote_id, as_of)
+    return remote_id
+
+
+async def _send(destination: Destination, ledger: Ledger, remote_id: str, delivery: Delivery) -> None:
+    for verb, rows in ledger.waves(destination.contract.wave_rows):
+        if verb == "remove":
+            results = await destination.remove(remote_id, rows)
+        else:
+            results = await destination.upsert(remote_id, rows)
+        states = ledger.record(rows, results)
+        if states.get("accepted", 0) + states.get("confirmed", 0) + states.get("rejected", 0) == 0:
+            return
+
+
+def _settle(ledger: Ledger, delivery: Delivery) -> None:
+    states = ledger.outbox_states()
+    states["unknown"] = states.get("unknown", 0) + states.pop("in_flight", 0)
+    delivery.states = states
+    delivery.errors += [f"{count} rows not delivered: {reason}" for reason, count in ledger.faults().items()]
+    if unsent := states.get("planned", 0):
+        delivery.errors.append(f"{unsent} rows were not sent; the next pass sends them")
+    ledger.settle()
+
+
+async def _reconcile(destination: Destination, ledger: Ledger, remote_id: str, delivery: Delivery) -> None:
+    """Compare the destination's own count with the ledger; a list that lags is asked again."""
+    low, high = ledger.sure_members(), ledger.members()
+    for number in range(COUNT_TRIES):
+        if number:
+            await asyncio.sleep(min(1.0, destination.contract.backoff_s[0] if destination.contract.backoff_s else 1.0))
+        delivery.remote_count = await destination.count(remote_id)
+        if delivery.remote_count is None or low <= delivery.remote_count <= high:
+            return
+    wanted = str(low) if low == high else f"{low} to {high}"
+    delivery.errors.append(
+        f"count_mismatch: the destination counts {delivery.remote_count} members, the ledger {wanted}"
+    )
+
+
+def deliver_files(drop: FileDestination, ledger: Ledger, traits: list[str], manifest: dict[str, object]) -> Delivery:
+    """Write the whole membership as files and settle. A disk that refuses leaves the rows unknown."""
+    delivery = Delivery()
+    ledger.start_all()
+    try:
+        drop.replace(ledger.membership(), traits, manifest)
+        ledger.finish_all("confirmed")
+    except OSError as error:
+        ledger.finish_all("unknown", f"the files could not be written ({error.strerror or error})")
+    _settle(ledger, delivery)
+    return delivery

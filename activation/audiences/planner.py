@@ -1,0 +1,91 @@
+"""The plan: `desired FULL OUTER JOIN delivered`, and nothing else.
+
+First sync, retry, resync, removal and erasure are this one query. Pure: two tables in, one out.
+Belongs here: the query and the guard rails that look at its counts. Not here: any I/O.
+"""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+from activation.audiences.definition import Guards
+
+PLAN_SQL = """
+select
+    coalesce(d.person_key, l.person_key) as person_key,
+    case
+        when d.hold then case when l.is_member then 'keep' else 'none' end
+        when d.person_key is null then case when l.is_member then 'remove' else 'forget' end
+        when l.person_key is null or not l.is_member
+            then case when l.rejected_hash = d.payload_hash and l.sent_as_of > $retry_before then 'refused' else 'add' end
+        when l.state in ('in_flight', 'unknown') then case when l.payload_hash is null then 'add' else 'change' end
+        when l.rejected_hash = d.payload_hash and l.sent_as_of > $retry_before then 'refused'
+        when l.payload_hash is distinct from d.payload_hash then 'change'
+        else 'unchanged'
+    end as action,
+    l.person_key is null or not l.is_member or l.state in ('in_flight', 'unknown') as membership_unsure,
+    case when d.person_key is null or d.hold then l.identifier else d.identifier end as identifier,
+    case when d.person_key is null or d.hold then l.payload else d.payload end as payload,
+    case when d.person_key is null or d.hold then l.payload_hash else d.payload_hash end as payload_hash,
+    d.rule_version, d.snapshot, d.consent_basis, d.consent_decided_at
+from {desired} as d
+full outer join {delivered} as l on l.person_key = d.person_key
+"""
+"""Placeholders name relations with the columns of `state.desired` and of the ledger's `delivered`.
+
+`action`: add, change and remove are sent; refused waits for another payload; keep stays while an
+exclusion can't be checked; forget and none need nothing at the destination. A removal is built from
+what was sent (`l`), never from the current row. `$retry_before`: refused rows older than this are tried again.
+"""
+
+
+class PlanCounts(BaseModel):
+    """People by what a plan does to them, and what it is measured against."""
+
+    add: int = 0
+    change: int = 0
+    remove: int = 0
+    unchanged: int = 0
+    keep: int = 0
+    refused: int = 0
+    members: int = 0
+    """Delivered before this plan."""
+    asked_removals: int = 0
+    """Of `remove`: people who withdrew consent or are excluded by name; never a reason to stop."""
+    same_version_changes: int = 0
+    """Of `change`: sent before by this same version of the rule."""
+
+
+def guard_breaches(guards: Guards, counts: PlanCounts, *, elapsed_days: float, candidates: int) -> list[str]:
+    """Why a plan may not start, each as `name: what is wrong`; empty when it may.
+
+    Shares and factors hold for one business day and widen with the days since the last plan.
+    """
+    breaches: list[str] = []
+    days = max(1.0, elapsed_days)
+    if counts.members and candidates == 0 and counts.remove > max(guards.ignore_below, counts.asked_removals):
+        breaches.append(f"empty_source: no candidates at all, while {counts.members} people are delivered")
+    removed = counts.remove - counts.asked_removals
+    share = 1 - (1 - guards.max_removed_share) ** days
+    if removed > guards.ignore_below and removed > share * counts.members:
+        breaches.append(
+            f"too_many_removals: {removed} of {counts.members} would be removed, more than {share:.0%}"
+            f" (guards.max_removed_share {guards.max_removed_share} a day)"
+        )
+    total = counts.add + counts.change + counts.unchanged + counts.keep
+    factor = guards.max_growth_factor**days
+    if counts.members and counts.add > guards.ignore_below and total > factor * counts.members:
+        breaches.append(
+            f"sudden_growth: {counts.members} would become {total}, more than {factor:.1f} times"
+            f" (guards.max_growth_factor {guards.max_growth_factor:g} a day)"
+        )
+    if (
+        not guards.allow_full_sync
+        and counts.same_version_changes > guards.ignore_below
+        and counts.same_version_changes >= 0.9 * counts.members
+    ):
+        breaches.append(
+            f"unexpected_full_sync: {counts.same_version_changes} of {counts.members} would be sent again under the same version;"
+            " raise the audience's version, or set guards.allow_full_sync"
+        )
+    return breaches

@@ -1,0 +1,64 @@
+"""What an audience remembers from plan to plan, one private file an audience.
+
+The frozen desired rows, everybody's reasons for being held back, payoff quotes, who was reached
+once already, and who is in the hold-out. Belongs here: the file, its tables, its lock. Not here:
+deciding (selection) or sending (ledger, delivery).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+from activation.audiences.readers import quote
+from lendloop.home import Home
+from lendloop.locks import file_lock
+
+_TABLES = """
+create table if not exists state.desired (
+    person_key varchar, identifier varchar, payload varchar, payload_hash varchar, hold boolean, rule_version integer,
+    snapshot varchar, consent_basis varchar, consent_decided_at timestamptz, as_of timestamptz, address_hash varchar);
+create table if not exists state.decision (person_key varchar, reasons varchar[], asked boolean, as_of timestamptz, rule_version integer);
+create table if not exists state.quote (
+    person_key varchar, offer_id varchar, amount decimal(38, 6), currency varchar, issued_as_of timestamptz,
+    issued_on date, expires_on date, share decimal(5, 4), rule_version integer);
+create table if not exists state.engagement (
+    person_key varchar, address_hash varchar, first_sent_as_of timestamptz, left_as_of timestamptz);
+create table if not exists state.hold_out (person_key varchar, assigned_as_of timestamptz, rule_version integer);
+"""
+
+
+def store_path(home: Home, audience: str) -> Path:
+    return home.delivery / f"audience_{audience}.duckdb"
+
+
+@contextmanager
+def open_store(home: Home, audience: str, timeout_s: float) -> Iterator[duckdb.DuckDBPyConnection]:
+    """An in-memory connection with the audience's file attached as `state`, owned while inside.
+
+    Raises LockTimeoutError when another process is syncing the same audience.
+    """
+    path = store_path(home, audience)
+    with file_lock(home.delivery / f"audience_{audience}.lock", f"sync of audience {audience}", timeout_s):
+        connection = duckdb.connect(":memory:")
+        try:
+            connection.execute("set timezone = 'UTC'")
+            connection.execute("set python_enable_replacements = false")
+            attach_private(connection, path, "state")
+            for statement in _TABLES.split(";\n"):
+                if statement.strip():
+                    connection.execute(statement)
+            yield connection
+        finally:
+            connection.close()
+
+
+def attach_private(connection: duckdb.DuckDBPyConnection, path: Path, alias: str) -> None:
+    """Attach a read-write file that only its owner can read, its write-ahead log included."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.parent.chmod(0o700)
+    connection.execute(f"attach {quote(path)} as {alias}")
+    path.chmod(0o600)

@@ -1,0 +1,113 @@
+"""What every destination is: its contract as data, the rows it takes, how it answers for each.
+
+Belongs here: the protocol and its data classes. Not here: any vendor, any I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from lendloop.errors import LendloopError
+
+State = Literal["accepted", "confirmed", "rejected", "unknown", "planned"]
+"""How a row came back. `planned`: surely not taken, and worth another try in a later pass."""
+
+
+@dataclass(frozen=True)
+class Contract:
+    """A destination's limits and manners, as its documentation gives them.
+
+    `batch_rows` and `batch_bytes` bound one request; `wave_rows` is how many rows are in flight at
+    once; `calls_per_s` by endpoint; `backoff_s` the waits between tries of one request.
+    `confirmation`: `row` (each row's fate is known), `count` (only totals) or `never`.
+    """
+
+    name: str
+    wave_rows: int
+    batch_rows: int
+    confirmation: Literal["row", "count", "never"]
+    idempotent: bool
+    can_remove: bool
+    batch_bytes: int | None = None
+    concurrency: int = 1
+    calls_per_s: dict[str, float] = field(default_factory=dict)
+    backoff_s: tuple[float, ...] = ()
+    retry_statuses: frozenset[int] = frozenset()
+    retry_after_header: str | None = None
+    error_map: dict[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One person on the way out. `payload` is the canonical JSON of the vendor's traits.
+
+    `membership_unsure`: whether the list must be told too, and not the profile only.
+    """
+
+    person_key: str
+    identifier: str
+    payload: str
+    membership_unsure: bool = True
+
+
+@dataclass(frozen=True)
+class RowResult:
+    person_key: str
+    state: State
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Member:
+    """A row of a file destination: what is sent, and the proof it rests on."""
+
+    person_key: str
+    payload: str
+    rule_version: int
+    snapshot: str
+    consent_basis: str | None
+    consent_decided_at: str | None
+    send_id: str
+
+
+class RemoteListGoneError(LendloopError):
+    """The list was deleted at the vendor."""
+
+
+class Destination(Protocol):
+    """A vendor's list. Neither function is called with an empty batch; each answers for every row it can.
+
+    Raises PermanentError for what no retry mends, and stops there; `RemoteListGoneError` when the
+    list does not exist any more. `requests` counts calls that reached the network.
+    """
+
+    contract: Contract
+
+    @property
+    def requests(self) -> int: ...
+
+    async def find_or_create(self, name: str) -> str:
+        """The remote id of the list of that name, made when there is none."""
+        ...
+
+    async def upsert(self, remote_id: str, rows: list[Row]) -> list[RowResult]: ...
+
+    async def remove(self, remote_id: str, rows: list[Row]) -> list[RowResult]: ...
+
+    async def count(self, remote_id: str) -> int | None:
+        """Members as the destination counts them; None when it does not say."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class FileDestination(Protocol):
+    """A destination that takes the whole membership at once and can be read back: it confirms by row."""
+
+    contract: Contract
+
+    def replace(self, members: Iterator[list[Member]], columns: list[str], manifest: dict[str, object]) -> int:
+        """Write the membership in place of the last one, atomically. Returns the rows written."""
+        ...

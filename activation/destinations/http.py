@@ -1,0 +1,121 @@
+"""HTTP as every vendor needs it: bounded, paced, repeated when that can help, read to the end.
+
+Belongs here: one request with its retries. Not here: what an answer means for a row.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import orjson
+
+from activation.destinations.contract import Contract
+from activation.destinations.rates import RateBudget, Sleep
+from lendloop.errors import LendloopError
+
+_log = logging.getLogger(__name__)
+_TIMEOUT = httpx.Timeout(30.0, connect=10.0)
+
+
+class UnansweredError(LendloopError):
+    """No usable answer after every try. `taken`: False when the vendor surely did not take the request."""
+
+    def __init__(self, message: str, *, taken: bool | None) -> None:
+        super().__init__(message)
+        self.taken = taken
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A complete answer. `body` is parsed JSON, None when it was no JSON."""
+
+    status: int
+    body: Any
+    request_id: str | None
+
+
+class VendorClient:
+    """Calls to one vendor within its contract. `requests` counts those that went out, retries too."""
+
+    def __init__(
+        self,
+        contract: Contract,
+        base_url: str,
+        budget: RateBudget,
+        *,
+        auth: httpx.Auth | tuple[str, str] | None = None,
+        headers: dict[str, str] | None = None,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        self._contract = contract
+        self._base_url = base_url.rstrip("/")
+        self._budget = budget
+        self._sleep = sleep
+        self._gate = asyncio.Semaphore(contract.concurrency)
+        self._client = httpx.AsyncClient(auth=auth, headers=headers, timeout=_TIMEOUT)
+        self.requests = 0
+
+    async def call(self, endpoint: str, method: str, path: str, body: object = None) -> Answer:
+        """Send a request, again after the contract's waits while that can help.
+
+        Returns the answer, whatever its status, once retrying is over for statuses that are not in
+        `retry_statuses`. Raises UnansweredError otherwise.
+        """
+        taken: bool | None = False
+        why = ""
+        retry_after: str | None = None
+        for number in range(len(self._contract.backoff_s) + 1):
+            if number:
+                await self._sleep(self._wait_s(number, retry_after))
+            retry_after = None
+            await self._budget.take(endpoint, self._contract.calls_per_s[endpoint])
+            async with self._gate:
+                self.requests += 1
+                try:
+                    response = await self._client.request(
+                        method,
+                        self._base_url + path,
+                        content=None if body is None else orjson.dumps(body),
+                        headers={"content-type": "application/json"} if body is not None else None,
+                    )
+                except httpx.ConnectError as error:
+                    why = f"no connection ({_text(error)})"
+                    continue
+                except (httpx.TransportError, httpx.DecodingError) as error:
+                    taken, why = None, f"the answer did not arrive whole ({_text(error)})"
+                    continue
+            request_id = response.headers.get("x-request-id")
+            if response.status_code not in self._contract.retry_statuses:
+                try:
+                    return Answer(response.status_code, orjson.loads(response.content), request_id)
+                except orjson.JSONDecodeError:
+                    if not response.is_success:
+                        return Answer(response.status_code, None, request_id)
+                    taken, why = None, f"{response.status_code} without JSON"
+                    continue
+            if response.status_code >= 500:
+                taken = None
+            why = self._contract.error_map.get(response.status_code, f"status {response.status_code}")
+            if self._contract.retry_after_header:
+                retry_after = response.headers.get(self._contract.retry_after_header)
+            _log.info("%s %s: %s, request id %s", self._contract.name, path, why, request_id)
+        raise UnansweredError(
+            f"{self._contract.name} {path}: {why}, after {len(self._contract.backoff_s) + 1} tries", taken=taken
+        )
+
+    def _wait_s(self, number: int, retry_after: str | None) -> float:
+        try:
+            return min(300.0, float(retry_after)) if retry_after else self._contract.backoff_s[number - 1]
+        except ValueError:
+            return self._contract.backoff_s[number - 1]
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+
+def _text(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
