@@ -1,24 +1,24 @@
-"""How far a relay has read, so that it goes on there."""
+"""How far a relay has read, kept by name."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from sqlalchemy import Engine, delete, insert, select
+from sqlalchemy import Engine, insert, select, update
 
 from activation.ops.engine import reading, writing
 from activation.ops.tables import cursor
 
 
 def read_cursor(engine: Engine, name: str) -> str | None:
-    """The value a relay last wrote; None before its first."""
+    """The value kept under a name, None before the first."""
     with reading(engine) as connection:
-        value: str | None = connection.execute(select(cursor.c.value).where(cursor.c.name == name)).scalar()
-        return value
+        return connection.execute(select(cursor.c.value).where(cursor.c.name == name)).scalar()
 
 
 def write_cursor(engine: Engine, name: str, value: str) -> None:
-    """Replace a relay's value."""
+    """Keep a value under a name."""
+    values = {"value": value, "updated_wall": datetime.now(UTC)}
     with writing(engine) as connection:
-        connection.execute(delete(cursor).where(cursor.c.name == name))
-        connection.execute(insert(cursor).values(name=name, value=value, updated_wall=datetime.now(UTC)))
+        if not connection.execute(update(cursor).where(cursor.c.name == name).values(**values)).rowcount:
+            connection.execute(insert(cursor).values(name=name, **values))
