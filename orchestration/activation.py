@@ -1,7 +1,5 @@
 """Audiences, rules and alerts as assets and checks, made from their definition files."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -117,7 +115,9 @@ def rules_asset(rules: Sequence[Rule], groups: Mapping[str, str]) -> dg.AssetsDe
         ],
         check_specs=[dg.AssetCheckSpec(RULE_CHECK, asset=rule_key(rule), description=rule.title) for rule in rules],
     )
-    def evaluate(context: dg.AssetExecutionContext, hub: Hub) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+    def evaluate(
+        context: dg.AssetExecutionContext, hub: Hub
+    ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         settings, clock = hub.settings, hub.clock
         status = read_status(settings.home)
         for rule in rules:
@@ -154,7 +154,9 @@ def alerts_asset(rules: Sequence[Rule]) -> dg.AssetsDefinition:
         ],
         check_specs=[dg.AssetCheckSpec(NOTIFIED, asset=ALERTS, description="No notification failed for good.")],
     )
-    def notify(context: dg.AssetExecutionContext, hub: Hub) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+    def notify(
+        context: dg.AssetExecutionContext, hub: Hub
+    ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         advanced, delivered = run_alerts(context.instance, hub, rules)
         yield dg.MaterializeResult(asset_key=ALERTS, metadata={**_numbers(advanced), **_numbers(delivered)})
         yield dg.AssetCheckResult(

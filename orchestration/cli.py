@@ -73,7 +73,7 @@ def replay(
     as_json: Json = False,
 ) -> None:
     """Try again the rows of a source that are in quarantine; those that now fit go to raw."""
-    from ingestion import replay_quarantine
+    from ingestion.load import replay_quarantine
     from lendloop.settings import SOURCES, load_settings
     from orchestration.screen import show_record
 

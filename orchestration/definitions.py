@@ -15,7 +15,7 @@ from activation.rules import load_rules
 from lendloop.settings import Settings, load_settings
 from lendloop.zones import load_manifest, publishable_tables
 from orchestration.activation import alerts_asset, audience_asset, rules_asset
-from orchestration.jobs import jobs_schedules_sensors, verdict_asset
+from orchestration.jobs import automation, verdict_asset
 from orchestration.resources import Hub
 from orchestration.sources import raw_specs, source_assets
 from orchestration.zones import group_specs, zones_asset
@@ -32,8 +32,7 @@ def build_defs(settings: Settings | None = None, resource_overrides: Mapping[str
     groups = {table.key: table.group for table in publishable_tables(manifest)}
     audiences = load_audiences(settings.definitions / "audiences")
     rules = load_rules(settings.definitions)
-    jobs, schedules, sensors = jobs_schedules_sensors(settings, rules)
-    return dg.Definitions(
+    assets = dg.Definitions(
         assets=[
             *raw_specs(),
             *source_assets(),
@@ -44,11 +43,9 @@ def build_defs(settings: Settings | None = None, resource_overrides: Mapping[str
             alerts_asset(rules),
             verdict_asset(audiences),
         ],
-        jobs=jobs,
-        schedules=schedules,
-        sensors=sensors,
         resources={"hub": Hub(), **(resource_overrides or {})},
     )
+    return dg.Definitions.merge(assets, automation(settings, rules))
 
 
 @dg.definitions

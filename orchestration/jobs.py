@@ -3,8 +3,6 @@
 The job ends with `operations/verdict`, the one step that turns red when any part did not do its work.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import dagster as dg
@@ -51,9 +49,7 @@ def verdict_asset(audiences: Sequence[Audience]) -> dg.AssetsDefinition:
     return verdict
 
 
-def jobs_schedules_sensors(
-    settings: Settings, rules: Sequence[Rule]
-) -> tuple[list[dg.UnresolvedAssetJobDefinition], list[dg.ScheduleDefinition], list[dg.SensorDefinition]]:
+def automation(settings: Settings, rules: Sequence[Rule]) -> dg.Definitions:
     """The job over every asset, its schedule, and the sensor that carries failures and findings to people."""
     unattended = settings.env == "prod"
     main = dg.define_asset_job(
@@ -79,4 +75,4 @@ def jobs_schedules_sensors(
         advanced, delivered = run_alerts(context.instance, hub, rules)
         return dg.SkipReason(f"alerts advanced: {advanced.summary}; delivered: {delivered.summary}")
 
-    return [main], [schedule], [alerts]
+    return dg.Definitions(jobs=[main], schedules=[schedule], sensors=[alerts])

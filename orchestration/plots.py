@@ -20,7 +20,13 @@ def line_plot(title: str, series: Mapping[str, Sequence[tuple[date, float | None
     axes = figure.add_subplot()
     for name, points in series.items():
         known = [(day, value) for day, value in points if value is not None]
-        axes.plot(np.array([day for day, _ in known]), np.array([value for _, value in known]), marker=".", linewidth=1.2, label=name)
+        axes.plot(
+            np.array([day for day, _ in known]),
+            np.array([value for _, value in known]),
+            marker=".",
+            linewidth=1.2,
+            label=name,
+        )
     axes.set_title(title, fontsize=9, loc="left")
     axes.tick_params(labelsize=7)
     axes.grid(alpha=0.3)

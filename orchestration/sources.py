@@ -4,8 +4,6 @@ The step never fails because a source does: what is already in raw still serves,
 on, the check `read_in_full` fails, and the pass ends red.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -78,7 +76,7 @@ def _source_asset(source: Source) -> dg.AssetsDefinition:
         ],
     )
     def load(context: dg.AssetExecutionContext, hub: Hub) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-        from ingestion import load_source
+        from ingestion.load import load_source
 
         settings = hub.settings
         try:

@@ -5,8 +5,6 @@ executor starts, and it runs dbt as a command, outside the one lock under which 
 audits and publishes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
@@ -170,7 +168,9 @@ def zones_asset(manifest: Mapping[str, Any]) -> dg.AssetsDefinition:
             ),
         ],
     )
-    def build(context: dg.AssetExecutionContext, hub: Hub) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+    def build(
+        context: dg.AssetExecutionContext, hub: Hub
+    ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         settings = hub.settings
         report = build_and_publish(settings, hub.clock)
         context.log.info("nothing changed" if report.skipped else f"published version {report.version}")
