@@ -35,6 +35,28 @@ said as (
     inner join contacts on members.source_id = contacts.contact_id
 ),
 
+-- a number or mailbox that somebody withdrew is withdrawn for everyone who has it
+withdrawn_addresses as (
+    select distinct channel, address_hash
+    from said
+    where consent = false and address_hash is not null
+),
+
+held_addresses as (
+    select distinct person_key, case via when 'shared_phone' then 'sms' else 'email' end as channel, value as address_hash
+    from {{ ref('int_record_identifier') }}
+    where via in ('shared_phone', 'shared_email')
+),
+
+touched as (
+    select distinct held_addresses.person_key, held_addresses.channel
+    from held_addresses
+    inner join withdrawn_addresses
+        on
+            held_addresses.channel = withdrawn_addresses.channel
+            and held_addresses.address_hash = withdrawn_addresses.address_hash
+),
+
 judged as (
     select
         person_key,
@@ -51,19 +73,24 @@ judged as (
 )
 
 select
-    person_key,
-    channel,
-    has_consented and not has_withdrawn and not has_do_not_contact as is_permitted,
+    judged.person_key,
+    judged.channel,
+    judged.has_consented
+    and not judged.has_withdrawn
+    and not judged.has_do_not_contact
+    and touched.person_key is null as is_permitted,
     case
-        when has_do_not_contact then 'do_not_contact'
-        when has_withdrawn then 'withdrawn'
-        when has_consented then 'consent'
+        when judged.has_do_not_contact then 'do_not_contact'
+        when judged.has_withdrawn then 'withdrawn'
+        when touched.person_key is not null then 'withdrawn_for_shared_address'
+        when judged.has_consented then 'consent'
         else 'archived_contact'
     end as basis,
     case
-        when has_do_not_contact then do_not_contact_at
-        when has_withdrawn then withdrawn_at
-        else consented_at
+        when judged.has_do_not_contact then judged.do_not_contact_at
+        when judged.has_withdrawn then judged.withdrawn_at
+        else judged.consented_at
     end as decided_at
 from judged
-where has_do_not_contact or has_withdrawn or has_consented or has_archived_consent
+left join touched on judged.person_key = touched.person_key and judged.channel = touched.channel
+where judged.has_do_not_contact or judged.has_withdrawn or judged.has_consented or judged.has_archived_consent
