@@ -73,6 +73,8 @@ def make_funnel(draws: Draws, people: People, as_of: int) -> Funnel:
     applies = draws.chance("applies", 0.88, people.id) & (offered < NEVER)
     ready = np.where(applies, offered + span(0.01 + draws.exponential("apply", 2.5, people.id)), NEVER)
 
+    ready = np.where(ready < people.died, ready, NEVER)
+
     person = np.flatnonzero(ready <= as_of).astype(np.int64)
     ready = ready[person]
     number = np.ones(len(person), dtype=np.int64)

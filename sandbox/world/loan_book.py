@@ -203,7 +203,7 @@ def _committed_at(draws: Draws, loan: Ints, person: Ints, cycle: Ints, at: Ints)
     near = np.zeros(len(loan), dtype=bool)
     near[1:] |= close
     near[:-1] |= close
-    late = around_close & ~near & draws.chance("late commit", 0.4, person, cycle, at)
+    late = around_close & ~near & draws.chance("late commit", 0.8, person, cycle, at)
     return np.where(late, at + span(draws.uniform("late by", person, cycle, at) / 48), at)
 
 

@@ -24,6 +24,7 @@ START = micros(datetime(2026, 6, 30, 18, tzinfo=UTC))
 """The world's clock when it is new."""
 HISTORY_DAYS = 365
 BLOCK = 8
+_TWIN, _FAMILY, _RECYCLED = 0.08, 0.20, 0.10
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 
 
@@ -53,15 +54,11 @@ class People:
     """The person whose twin they are, -1 for most."""
     shares_phone_with: Ints
     recycled_from: Ints
+    is_related: Bools
+    """Somebody shares, or will share, this person's number or looks (also people who have not arrived)."""
 
     def __len__(self) -> int:
         return len(self.id)
-
-
-def population(customers: int, as_of: int) -> int:
-    """How many people have arrived by then; growth goes on after the history."""
-    later = max(0.0, (as_of - START) / DAY)
-    return customers + int(later * daily_arrivals(customers))
 
 
 def daily_arrivals(customers: int) -> float:
@@ -71,15 +68,17 @@ def daily_arrivals(customers: int) -> float:
 
 def make_people(draws: Draws, customers: int, as_of: int) -> People:
     """Everyone who has arrived by `as_of`, in the order of arrival."""
-    count = population(customers, as_of)
-    person = np.arange(count, dtype=np.int64)
+    at_most = customers + int(max(0.0, (as_of - START) / DAY) * daily_arrivals(customers)) + 1
+    person = np.arange(at_most, dtype=np.int64)
+    arrived = _arrivals(draws, customers, person)
+    person, arrived = person[arrived <= as_of], arrived[arrived <= as_of]
     place = person % BLOCK
     recycle_distance = BLOCK * max(1, customers // (2 * BLOCK))
 
-    twin_of = np.where((place == 1) & draws.chance("twin", 0.08, person), person - 1, -1)
-    family_of = np.where((place == 4) & draws.chance("family", 0.20, person), person - 1, -1)
+    twin_of = np.where((place == 1) & draws.chance("twin", _TWIN, person), person - 1, -1)
+    family_of = np.where((place == 4) & draws.chance("family", _FAMILY, person), person - 1, -1)
     recycled_from = person - recycle_distance + 1
-    recycled = (place == 6) & (recycled_from >= 0) & draws.chance("recycled", 0.10, person)
+    recycled = (place == 6) & (recycled_from >= 0) & draws.chance("recycled", _RECYCLED, person)
     recycled_from = np.where(recycled, recycled_from, -1)
     kin = np.maximum(np.maximum(twin_of, family_of), recycled_from)
     kin = np.where(kin >= 0, kin, person)
@@ -103,10 +102,11 @@ def make_people(draws: Draws, customers: int, as_of: int) -> People:
     phone = person.copy()
     shares = (family_of >= 0) | ((twin_of >= 0) & draws.chance("twin phone", 0.5, person))
     phone = np.where(shares | recycled, kin, phone)
-    gave_up = np.zeros(count, dtype=bool)
-    gave_up[recycled_from[recycled]] = True
+    gave_up = (place == BLOCK - 1) & draws.chance("recycled", _RECYCLED, person + recycle_distance - 1)
+    will_be = ((place == 0) & draws.chance("twin", _TWIN, person + 1)) | (
+        (place == 3) & draws.chance("family", _FAMILY, person + 1)
+    )
     changes = np.where(gave_up, 0.5, 0.02)
-    arrived = _arrivals(draws, customers, person)
     phone_changed = arrived + span(20 + 120 * draws.uniform("phone change", person))
     phone_changed = np.where(draws.chance("changes phone", changes, person) & ~shares, phone_changed, NEVER)
 
@@ -134,6 +134,7 @@ def make_people(draws: Draws, customers: int, as_of: int) -> People:
         twin_of=twin_of,
         shares_phone_with=np.where(shares, kin, -1),
         recycled_from=recycled_from,
+        is_related=will_be | gave_up | (kin != person),
     )
 
 

@@ -24,6 +24,8 @@ NEVER_DAY = NEVER // DAY
 _PAYS_IN_TIME, _PAYS_A_WEEK_LATE, _PAYS_A_MONTH_LATE, _PAYS_IN_PARTS = 0, 1, 2, 3
 _PAYS_NOTHING, _PAYS_A_PART, _PAYS_VERY_LATE = 4, 5, 6
 
+_SETTLED_IN_A_BATCH = 0.08
+"""Payments that a mobile-money operator settles together, shortly before 18:00 UTC."""
 _WAYS_TO_PAY = (0.58, 0.22, 0.06, 0.14)
 _WAYS_TO_DEFAULT = (0.62, 0.26, 0.12)
 
@@ -95,7 +97,13 @@ def plan_lives(draws: Draws, loans: Loans, died: Ints, defaults: Bools) -> Lives
     day = day.reshape(len(loans), SLOTS)
     amount = amount.reshape(len(loans), SLOTS)
     first_day = local_day(loans.disbursed, loans.market)[:, None] + 1
-    paid_at = _at_daytime(draws, "payment time", np.maximum(day, first_day), market, slot_keys)
+    day = np.maximum(day, first_day)
+    paid_at = _at_daytime(draws, "payment time", day, market, slot_keys)
+    in_batch = draws.chance("settled in a batch", _SETTLED_IN_A_BATCH, *slot_keys) & (day < NEVER_DAY // 2)
+    batch_at = (
+        day * DAY + (17.6 * HOUR + draws.uniform("batch", *slot_keys) * 0.4 * HOUR).astype(np.int64) // 1000 * 1000
+    )
+    paid_at = np.where(in_batch, batch_at, paid_at)
     paid_at = np.where(planned.reshape(len(loans), SLOTS) & (paid_at < died[:, None]), paid_at, NEVER)
 
     order = np.argsort(paid_at, axis=1, kind="stable")

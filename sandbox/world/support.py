@@ -79,13 +79,11 @@ def user_table(draws: Draws, people: People, clients: Clients, users: SupportUse
     """`support_users`: agents, then requesters. Whoever has no sure id gives a phone that works."""
     person = users.person
     keys = (person, users.is_second.astype(np.int64))
-    related = (people.twin_of >= 0) | (people.shares_phone_with >= 0) | (people.recycled_from >= 0)
-    for other in (people.twin_of, people.shares_phone_with, people.recycled_from):
-        related[other[other >= 0]] = True
+    related = people.is_related[person]
     client = clients.of_person[person]
-    known = (client >= 0) & (draws.chance("user external id", 0.7, *keys) | related[person])
+    known = (client >= 0) & (draws.chance("user external id", 0.7, *keys) | related)
     right = clients.id[np.maximum(client, 0)]
-    mistyped = known & ~related[person] & draws.chance("user external id wrong", 0.006, *keys)
+    mistyped = known & ~related & draws.chance("user external id wrong", 0.006, *keys)
     external = np.where(mistyped, np.where(right > 30, right - 20, right + 20), right)
     phone_style = spelling.phone_styles(draws, "user phone", *keys)
     phone_style = np.where(known, phone_style, phone_style % spelling.VALID_PHONE_STYLES)
