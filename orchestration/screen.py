@@ -13,7 +13,7 @@ from orchestration.check import CheckOutcome
 from orchestration.report import Report
 
 MAX_ALERTS = 12
-console = Console(highlight=False)
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 progress = Console(stderr=True, highlight=False)
 
 

@@ -135,11 +135,15 @@ def group_specs(manifest: Mapping[str, Any]) -> list[dg.AssetSpec]:
 
 
 def zones_asset(manifest: Mapping[str, Any]) -> dg.AssetsDefinition:
-    """One step: dbt build, audit by consistency group, publication."""
+    """One step: dbt build, audit by consistency group, publication.
+
+    Choosing some of its tables builds all, since a publication is one consistent set; it then reports on the chosen.
+    """
     nodes, tests = _nodes(manifest), _tests(manifest)
 
     @dg.multi_asset(
         name="build_and_publish",
+        can_subset=True,
         specs=[
             *(_spec(manifest, node) for node in nodes.values()),
             dg.AssetSpec(
@@ -175,19 +179,24 @@ def zones_asset(manifest: Mapping[str, Any]) -> dg.AssetsDefinition:
         report = build_and_publish(settings, hub.clock)
         context.log.info("nothing changed" if report.skipped else f"published version {report.version}")
         samples = {} if report.skipped else _look(settings.home, read_catalog(settings.home))
+        chosen, checks = context.selected_asset_keys, context.selected_asset_check_keys
         for result in report.nodes:
-            if result.kind != "test" and result.ok and result.unique_id in nodes:
+            if result.kind != "test" and result.ok and node_key(nodes[result.unique_id]) in chosen:
                 yield _materialized(nodes[result.unique_id], result, samples)
-        yield _catalogue(report)
+        if CATALOGUE in chosen:
+            yield _catalogue(report)
         for result in report.nodes:
             if result.unique_id in tests:
-                yield _checked(nodes[tested_model(manifest, result.unique_id)], tests[result.unique_id], result)
-        yield dg.AssetCheckResult(
-            check_name=CONSISTENT,
-            asset_key=CATALOGUE,
-            passed=not report.failures,
-            metadata={"stale": dg.MetadataValue.md("\n".join(f"- {line}" for line in report.failures) or "none")},
-        )
+                node, test = nodes[tested_model(manifest, result.unique_id)], tests[result.unique_id]
+                if dg.AssetCheckKey(node_key(node), test["name"]) in checks:
+                    yield _checked(node, test, result)
+        if dg.AssetCheckKey(CATALOGUE, CONSISTENT) in checks:
+            yield dg.AssetCheckResult(
+                check_name=CONSISTENT,
+                asset_key=CATALOGUE,
+                passed=not report.failures,
+                metadata={"stale": dg.MetadataValue.md("\n".join(f"- {line}" for line in report.failures) or "none")},
+            )
         for name, group in report.groups.items():
             if not report.skipped and group.state == "fresh":
                 context.log_event(
