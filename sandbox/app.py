@@ -73,8 +73,8 @@ class SandboxApp:
             return _json({"error": 'send {"days": N}'}, 400)
         if not 1 <= days <= MAX_TICK_DAYS:
             return _json({"error": f"days must be between 1 and {MAX_TICK_DAYS}"}, 400)
-        changes = await run_in_threadpool(self._lender.tick, days)
-        return _json({"as_of": self._lender.as_of.isoformat(), "changes": changes})
+        told = await run_in_threadpool(self._lender.tick, days)
+        return _json({**told, "as_of": self._lender.as_of.isoformat()})
 
     async def _limits(self, request: Request) -> Response:
         limits = self._limiter.limits.items()

@@ -70,7 +70,8 @@ class Blueshift(StandIn):
             raise RefusalError(401, {"message": "Not authorized"})
 
     def count(self, call: Call) -> None:
-        if self._limiter.take("blueshift.general") is not None:
+        name = "blueshift.bulk" if call.path.startswith("/api/v1/customers/bulk") else "blueshift.general"
+        if self._limiter.take(name) is not None:
             raise RefusalError(429, {"message": "Rate limit exceeded - Too many requests"})
 
     def unknown(self, call: Call) -> Reply:

@@ -1,8 +1,9 @@
 """How many calls the stand-ins take: the vendors' figures, or the same mechanism twenty times as generous.
 
 The real figures (`--real-limits`) are the vendors' published ones: HubSpot search 5/s and 190 per
-10 s for the rest, Zendesk's incremental exports 10/min and 700/min for the rest, Blueshift 5/s,
-Slack one message a second for each channel and its tiers 2 (20/min) and 3 (50/min) for the rest.
+10 s for the rest, Zendesk's incremental exports 10/min and 700/min for the rest, Blueshift's bulk
+upsert 5/s and 50/s for the rest (said of single customers; [check] for lists), Slack one message a
+second for each channel and its tiers 2 (20/min) and 3 (50/min) for the rest.
 Without it each is multiplied by `GENEROSITY`, so that a demo is not spent waiting while clients
 still meet a limit when they run away. `GET /limits` shows the ones in force.
 """
@@ -31,7 +32,8 @@ REAL: dict[str, Limit] = {
     "hubspot.general": Limit(190, 10.0),
     "zendesk.incremental": Limit(10, 60.0),
     "zendesk.general": Limit(700, 60.0),
-    "blueshift.general": Limit(5, 1.0),
+    "blueshift.bulk": Limit(5, 1.0),
+    "blueshift.general": Limit(50, 1.0),
     "slack.post": Limit(1, 1.0),
     "slack.tier2": Limit(20, 60.0),
     "slack.tier3": Limit(50, 60.0),

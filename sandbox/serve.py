@@ -175,6 +175,7 @@ class _Server:
                 lifespan="off",
                 log_config=None,
                 log_level="warning",
+                timeout_keep_alive=75,
                 timeout_graceful_shutdown=2,
             )
         )

@@ -27,7 +27,7 @@ from sandbox.zendesk_search import SEARCH_CEILING, matching_rows
 LEFT_OUT_S = 60
 EXPORT_LIMIT, PAGE_LIMIT = 1000, 100
 FIRST_WRITTEN_ID = 900_000_000_001
-_JSON_COLUMNS = {"via", "tags", "custom_fields", "satisfaction_rating", "user_fields", "child_events", "fields"}
+_JSON_COLUMNS = {"via", "tags", "custom_fields", "satisfaction_rating", "user_fields", "child_events", "system"}
 _TABLES = {"tickets": "support_tickets", "users": "support_users", "ticket_events": "support_ticket_events"}
 _WRITABLE = ("subject", "description", "status", "priority", "type", "external_id", "assignee_id", "group_id")
 
@@ -264,8 +264,8 @@ class Zendesk(StandIn):
             for name, value in one.items():
                 if isinstance(value, datetime):
                     one[name] = value.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-                elif name in _JSON_COLUMNS and isinstance(value, str) and value[:1] in ("[", "{", "n"):
-                    one[name] = orjson.loads(value)
+                elif name in _JSON_COLUMNS and isinstance(value, str):
+                    one[name] = _from_json(value)
             if kind == "ticket_events":
                 if not with_comments:
                     one["child_events"] = [_without_comment(child) for child in one.get("child_events") or []]
@@ -315,6 +315,14 @@ def _page_size(call: Call, ceiling: int) -> int:
 
 def _writable(asked: dict[str, Any]) -> dict[str, Any]:
     return {name: asked[name] for name in _WRITABLE if name in asked}
+
+
+def _from_json(text: str) -> Any:
+    """Nested values are kept as JSON text; what is none is sent as it is, as a plain word is (`Web form`)."""
+    try:
+        return orjson.loads(text)
+    except ValueError:
+        return text
 
 
 def _without_comment(child: dict[str, Any]) -> dict[str, Any]:
