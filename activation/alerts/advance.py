@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from pydantic import BaseModel, Field
@@ -135,9 +136,10 @@ class _Advance:
     def _failure(self, row: Row[Any]) -> Entity:
         link = row.link or ""
         address = link if link.startswith(("http://", "https://")) else f"{self.routes.link_base.rstrip('/')}{link}"
-        known = {"key": row.key, "kind": row.kind}
+        known = {"key": row.key}
         details = {"message": row.message.strip().splitlines()[0][:300] if row.message.strip() else "no message"}
-        measured = Measured(known, details | {"address": address}, None, None, None)
+        times = Decimal(row.occurrences)
+        measured = Measured(known, details | {"address": address, "kind": row.kind}, times, Decimal(0), times)
         return Entity(row.key, measured, "critical", row.resolved_at is None, row.unseen)
 
     def _is_first(self, subject: Subject) -> bool:

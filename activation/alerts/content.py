@@ -66,6 +66,8 @@ class View:
         if self.deviance is None:
             return "no number"
         measured = self.subject.measured
+        if self.subject.kind == "pipeline":
+            return f"{measured(self.value, self.known)} against {measured(self.threshold, self.known)}"
         return (
             f"{number(self.deviance.quantize(Decimal('0.01')))} × threshold"
             f" ({measured(self.value, self.known)} against {measured(self.threshold, self.known)})"

@@ -28,7 +28,7 @@ LOCK_TIMEOUT_S = 30.0
 BUDGET_S = 60.0
 SETTLE_S = 2.0
 """An unanswered request may still be on its way in: so long before what is unknown is looked up."""
-PATIENCE = 3
+PATIENCE = 2
 """Transient failures of one target in one call, before it is left for the next."""
 PENDING = ("planned", "in_flight", "unknown")
 

@@ -92,7 +92,7 @@ def pipeline(default_route: str) -> Subject:
         entity_label="{key}",
         unit="failures",
         number_format="number",
-        summary="{kind} {key} failed: {message}",
+        summary="{key} failed: {message}",
         link="{address}",
         actions=("Open the failed step and its log", "Fix the cause and run it again: the alert closes by itself"),
         routes=(default_route,),
