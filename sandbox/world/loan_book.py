@@ -13,34 +13,18 @@ import numpy as np
 import pyarrow as pa
 
 from sandbox.world import markets
+from sandbox.world.allotment import committed_payments, last_payment, last_touched, met_at, parts
 from sandbox.world.clients import Clients
 from sandbox.world.draws import Bools, Draws, Ints
 from sandbox.world.lives import Applications, Funnel
+from sandbox.world.loan_transactions import transaction_table
 from sandbox.world.people import People
 from sandbox.world.repayments import NEVER_DAY, local_day
-from sandbox.world.units import DAY, HOUR, LEDGER_TIME, MINUTE, NEVER, dates, decimals, ranks, span, text, times
+from sandbox.world.units import DAY, HOUR, LEDGER_TIME, NEVER, dates, decimals, ranks, text, times
 
 SUBMITTED, APPROVED, ACTIVE, WITHDRAWN, REJECTED = 100, 200, 300, 400, 500
 CLOSED, WRITTEN_OFF, OVERPAID = 600, 601, 700
-DISBURSEMENT, REPAYMENT, WRITE_OFF, RECOVERY = 1, 2, 6, 8
 NPA_AFTER_DPD = 90
-
-
-@dataclass(frozen=True)
-class Payments:
-    """Repayments committed by the day of the view, in order of loan and time. Amounts in millionths."""
-
-    loan: Ints
-    at: Ints
-    amount: Ints
-    reversed_at: Ints
-    """NEVER unless it is reversed by now."""
-    before: Ints
-    """What had been paid on the loan before it."""
-
-    @property
-    def after(self) -> Ints:
-        return self.before + self.amount
 
 
 @dataclass(frozen=True)
@@ -83,12 +67,12 @@ def make_loan_book(draws: Draws, people: People, funnel: Funnel, clients: Client
     upper = np.cumsum(owed, axis=1)
     lower = upper - owed
     total = upper[:, -1]
-    payments = _payments(draws, funnel, as_of)
+    payments = committed_payments(draws, funnel, as_of)
     effective = payments.reversed_at >= NEVER
     paid = np.zeros(len(loans), dtype=np.int64)
     np.add.at(paid, payments.loan[effective], payments.amount[effective])
     written_off = lives.written_off_at <= as_of
-    parts_paid = _parts(paid[:, None], lower, fee, interest, principal)
+    parts_paid = parts(paid[:, None], lower, fee, interest, principal)
     met = (paid[:, None] >= upper) & (owed > 0)
     today = local_day(np.full(len(loans), as_of, dtype=np.int64), loans.market)
     unmet_due = np.where((owed > 0) & ~met, lives.due_day, NEVER_DAY).min(axis=1)
@@ -98,16 +82,16 @@ def make_loan_book(draws: Draws, people: People, funnel: Funnel, clients: Client
     npa_at = (unmet_due + NPA_AFTER_DPD + 1) * DAY + (2 - markets.UTC_OFFSET_HOURS[loans.market]) * HOUR
     is_npa = active & (days_past_due > NPA_AFTER_DPD)
 
-    touched = _touched(payments, lower, upper, loans.disbursed)
+    touched = last_touched(payments, lower, upper, loans.disbursed)
     touched = np.where((written_off[:, None] & (upper > paid[:, None])), lives.written_off_at[:, None], touched)
     recovered_seen = lives.recovered_at <= as_of
     recovered = np.where(recovered_seen, lives.recovered, 0).sum(axis=1)
     loan_modified = np.maximum(
         touched.max(axis=1, initial=0), np.where(recovered_seen, lives.recovered_at, 0).max(axis=1)
     )
-    loan_modified = np.maximum(loan_modified, _last_by_loan(payments, len(loans)))
+    loan_modified = np.maximum(loan_modified, last_payment(payments, len(loans)))
     loan_modified = np.where(is_npa, np.maximum(loan_modified, npa_at), loan_modified)
-    last_payment_day = local_day(_last_effective(payments, upper, len(loans)), loans.market[:, None])
+    last_payment_day = local_day(met_at(payments, upper, len(loans)), loans.market[:, None])
     principal_left = loans.principal - parts_paid[2].sum(axis=1)
     state = _LoanState(
         status=np.where(written_off, WRITTEN_OFF, np.where(closed, np.where(paid > total, OVERPAID, CLOSED), ACTIVE)),
@@ -132,7 +116,7 @@ def make_loan_book(draws: Draws, people: People, funnel: Funnel, clients: Client
     is_out = (at >= 0) & out[at]
     return LoanBook(
         loans=table,
-        transactions=_transaction_table(draws, funnel, payments, id_of_loan, lower, total - paid, parts_paid, as_of),
+        transactions=transaction_table(draws, funnel, payments, id_of_loan, lower, total - paid, parts_paid, as_of),
         schedule=_schedule_table(funnel, id_of_loan, parts_paid, met, last_payment_day, touched, out, written_off),
         arrears=_arrears_table(funnel, id_of_loan, parts_paid, active, today),
         application=rows,
@@ -162,75 +146,6 @@ class _LoanState:
     out: Bools
     days_past_due: Ints
     unmet_due: Ints
-
-
-def _parts(paid: Ints, lower: Ints, fee: Ints, interest: Ints, principal: Ints) -> tuple[Ints, Ints, Ints]:
-    """What of the sum paid went to each instalment's fee, interest and principal."""
-    start = np.asarray(paid - lower, dtype=np.int64)
-    of_fee = np.clip(start, 0, fee)
-    of_interest = np.clip(start - fee, 0, interest)
-    return of_fee, of_interest, np.clip(start - fee - interest, 0, principal)
-
-
-def _payments(draws: Draws, funnel: Funnel, as_of: int) -> Payments:
-    loans, lives = funnel.loans, funnel.lives
-    planned_loan, slot = np.nonzero(lives.paid_at <= as_of)
-    bounced_loan = np.flatnonzero(lives.bounced_at <= as_of)
-    loan = np.concatenate([planned_loan, bounced_loan])
-    at = np.concatenate([lives.paid_at[planned_loan, slot], lives.bounced_at[bounced_loan]])
-    amount = np.concatenate([lives.paid[planned_loan, slot], lives.bounced[bounced_loan]])
-    undone = np.concatenate([np.full(len(planned_loan), NEVER), lives.unbounced_at[bounced_loan]])
-    order = np.lexsort((at, loan))
-    loan, at, amount, undone = loan[order], at[order], amount[order], undone[order]
-
-    committed = _committed_at(draws, loan, loans.person[loan], loans.cycle[loan], at) <= as_of
-    loan, at, amount, undone = loan[committed], at[committed], amount[committed], undone[committed]
-    undone = np.where(undone <= as_of, undone, NEVER)
-    counts = np.where(undone < NEVER, 0, amount)
-    running = np.cumsum(counts) - counts
-    first = np.searchsorted(loan, loan, side="left")
-    return Payments(loan, at, amount, undone, running - running[first] if len(running) else running)
-
-
-def _committed_at(draws: Draws, loan: Ints, person: Ints, cycle: Ints, at: Ints) -> Ints:
-    """When a payment can be seen: some of those around 18:00 UTC are committed up to 30 minutes late.
-
-    Never where another payment of the loan is within a day, which would then be allotted twice.
-    """
-    around_close = (at % DAY >= 17 * HOUR + 30 * MINUTE) & (at % DAY < 18 * HOUR)
-    same = loan[1:] == loan[:-1]
-    close = same & (at[1:] - at[:-1] < DAY)
-    near = np.zeros(len(loan), dtype=bool)
-    near[1:] |= close
-    near[:-1] |= close
-    late = around_close & ~near & draws.chance("late commit", 0.8, person, cycle, at)
-    return np.where(late, at + span(draws.uniform("late by", person, cycle, at) / 48), at)
-
-
-def _touched(payments: Payments, lower: Ints, upper: Ints, disbursed: Ints) -> Ints:
-    """When each instalment's row last changed, by payment, reversal or disbursement."""
-    touched = np.repeat(disbursed[:, None], upper.shape[1], axis=1)
-    moment = np.where(payments.reversed_at < NEVER, payments.reversed_at, payments.at)
-    hits = (payments.before[:, None] < upper[payments.loan]) & (payments.after[:, None] > lower[payments.loan])
-    row, instalment = np.nonzero(hits)
-    np.maximum.at(touched, (payments.loan[row], instalment), moment[row])
-    return touched
-
-
-def _last_by_loan(payments: Payments, count: int) -> Ints:
-    last = np.zeros(count, dtype=np.int64)
-    np.maximum.at(last, payments.loan, np.where(payments.reversed_at < NEVER, payments.reversed_at, payments.at))
-    return last
-
-
-def _last_effective(payments: Payments, upper: Ints, count: int) -> Ints:
-    """When each instalment was wholly paid by payments that count; 0 where it is not."""
-    met_at = np.zeros(upper.shape, dtype=np.int64)
-    hits = (payments.before[:, None] < upper[payments.loan]) & (payments.after[:, None] >= upper[payments.loan])
-    hits &= (payments.reversed_at >= NEVER)[:, None]
-    row, instalment = np.nonzero(hits)
-    np.maximum.at(met_at, (payments.loan[row], instalment), payments.at[row])
-    return met_at
 
 
 def _loan_table(
@@ -298,96 +213,6 @@ DEAL_ID_BASE = 8_100_000_001
 def application_ids(made: Applications) -> Ints:
     """By application the id of its deal in the CRM, in the order of application."""
     return DEAL_ID_BASE + ranks(made.applied, made.person)
-
-
-def _transaction_table(
-    draws: Draws,
-    funnel: Funnel,
-    payments: Payments,
-    id_of_loan: Ints,
-    lower: Ints,
-    left: Ints,
-    parts_paid: tuple[Ints, Ints, Ints],
-    as_of: int,
-) -> pa.Table:
-    loans, lives = funnel.loans, funnel.lives
-    owed = (lives.fee_due, lives.interest_due, lives.principal_due)
-    at_loan = payments.loan
-    before = _parts(payments.before[:, None], lower[at_loan], *(o[at_loan] for o in owed))
-    after = _parts(payments.after[:, None], lower[at_loan], *(o[at_loan] for o in owed))
-    portion = [np.sum(a - b, axis=1) for a, b in zip(after, before, strict=True)]
-    disbursed = np.flatnonzero(loans.disbursed <= as_of)
-    lost = np.flatnonzero(lives.written_off_at <= as_of)
-    lost_parts = [(o[lost] - p[lost]).sum(axis=1) for o, p in zip(owed, parts_paid, strict=True)]
-    got, nth = np.nonzero(lives.recovered_at <= as_of)
-
-    def column(of_payments: Ints, of_disbursed: Ints, of_lost: Ints, of_recovered: Ints) -> Ints:
-        return np.concatenate([of_payments, of_disbursed, of_lost, of_recovered]).astype(np.int64)
-
-    none_out, none_lost, none_got = (np.zeros(len(rows), dtype=np.int64) for rows in (disbursed, lost, got))
-    loan = column(at_loan, disbursed, lost, got)
-    kind = np.repeat(
-        np.array([REPAYMENT, DISBURSEMENT, WRITE_OFF, RECOVERY], dtype=np.int64),
-        [len(at_loan), len(disbursed), len(lost), len(got)],
-    )
-    at = column(payments.at, loans.disbursed[disbursed], lives.written_off_at[lost], lives.recovered_at[got, nth])
-    undone = column(payments.reversed_at, none_out + NEVER, none_lost + NEVER, none_got + NEVER)
-    amount = column(payments.amount, loans.principal[disbursed], left[lost], lives.recovered[got, nth])
-    fee, interest, principal = (column(portion[i], none_out, lost_parts[i], none_got) for i in range(len(owed)))
-    balance = column(loans.principal[at_loan] - after[2].sum(axis=1), loans.principal[disbursed], none_lost, none_got)
-    has_portions = (kind == REPAYMENT) | (kind == WRITE_OFF)
-    id_by_row = 1 + _transaction_places(draws, funnel, as_of, loan, at)
-    deleted = (undone < NEVER) & draws.chance("deletes reversed", 0.3, loans.person[loan], loans.cycle[loan])
-    deleted &= undone + span(4 + 10 * draws.uniform("deleted after reversal", loans.person[loan])) <= as_of
-    market = loans.market[loan]
-    order = np.argsort(id_by_row)
-    order = order[~deleted[order]]
-    return pa.table(
-        {
-            "id": pa.array(id_by_row),
-            "loan_id": pa.array(id_of_loan[loan]),
-            "is_reversed": pa.array(undone < NEVER),
-            "reversed_on_date": dates(local_day(undone, market)),
-            "transaction_type_enum": pa.array(kind),
-            "transaction_date": dates(local_day(at, market)),
-            "amount": decimals(amount),
-            "principal_portion_derived": decimals(principal, has_portions),
-            "interest_portion_derived": decimals(interest, has_portions),
-            "fee_charges_portion_derived": decimals(fee, has_portions & (fee > 0)),
-            "penalty_charges_portion_derived": decimals(
-                np.zeros(len(loan), dtype=np.int64), np.zeros(len(loan), dtype=bool)
-            ),
-            "outstanding_loan_balance_derived": decimals(balance, kind != RECOVERY),
-            "created_on_utc": times(at, LEDGER_TIME),
-            "last_modified_on_utc": times(np.where(undone < NEVER, undone, at), LEDGER_TIME),
-        }
-    ).take(pa.array(order))
-
-
-def _transaction_places(draws: Draws, funnel: Funnel, as_of: int, loan: Ints, at: Ints) -> Ints:
-    """Places in the order of insertion, counting also what is not yet committed: ids never move."""
-    loans, lives = funnel.loans, funnel.lives
-    moments = [
-        loans.disbursed,
-        lives.written_off_at,
-        lives.bounced_at,
-        lives.paid_at.ravel(),
-        lives.recovered_at.ravel(),
-    ]
-    slots = np.arange(len(loans), dtype=np.int64)
-    owners = [slots, slots, slots, np.repeat(slots, lives.paid_at.shape[1]), np.repeat(slots, 2)]
-    every, owner = np.concatenate(moments), np.concatenate(owners)
-    seen = every <= as_of
-    every, owner = every[seen], owner[seen]
-    order = np.lexsort((loans.person[owner], every))
-    every, person = every[order], loans.person[owner][order]
-    place = np.searchsorted(every, at, side="left")
-    tied = np.flatnonzero((place + 1 < len(every)) & (every[np.minimum(place + 1, len(every) - 1)] == at))
-    wanted = loans.person[loan]
-    for row in tied:
-        end = np.searchsorted(every, at[row], side="right")
-        place[row] += int(np.searchsorted(person[place[row] : end], wanted[row], side="left"))
-    return place.astype(np.int64)
 
 
 def _schedule_table(

@@ -107,7 +107,8 @@ def plan_lives(draws: Draws, loans: Loans, died: Ints, defaults: Bools) -> Lives
     paid_at = np.where(planned.reshape(len(loans), SLOTS) & (paid_at < died[:, None]), paid_at, NEVER)
 
     order = np.argsort(paid_at, axis=1, kind="stable")
-    paid_at = np.take_along_axis(paid_at, order, axis=1)
+    paid_at = np.take_along_axis(paid_at, order, axis=1) + np.arange(SLOTS, dtype=np.int64) * 1000
+    paid_at = np.minimum(paid_at, NEVER)
     paid = np.where(paid_at < NEVER, np.take_along_axis(amount, order, axis=1), 0)
 
     met_at = _met_at(paid_at, paid, total_each)
