@@ -17,15 +17,20 @@ NOT_DIALLED = re.compile(r"[^0-9+A-Za-z]")
 
 
 def phone_value(text, market, regions):
-    """E.164, or None. A record of no known market counts only when exactly one market's plan fits."""
+    """E.164, or None. A record of no known market counts only when exactly one market's plan fits.
+
+    A leading 00 is tried as + too: people write it so where their own network dials otherwise.
+    """
     found = set()
     for region in [regions[market]] if market in regions else sorted(regions.values()):
-        try:
-            number = phonenumbers.parse(text, region)
-        except phonenumbers.NumberParseException:
-            continue
-        if phonenumbers.is_valid_number(number):
-            found.add(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
+        for spelling in [text, "+" + text[2:]] if text.startswith("00") else [text]:
+            try:
+                number = phonenumbers.parse(spelling, region)
+            except phonenumbers.NumberParseException:
+                continue
+            if phonenumbers.is_valid_number(number):
+                found.add(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
+                break
     return found.pop() if len(found) == 1 else None
 
 

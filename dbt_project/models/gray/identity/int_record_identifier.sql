@@ -19,3 +19,12 @@ union all
 select record_key, person_key, source, source_id, 'shared_id', 'national:' || national_id_key
 from records
 where national_id_key is not null
+union all
+-- a pair that is probably one person shares the pair itself
+select records.record_key, records.person_key, records.source, records.source_id, 'probable_match', pairs.pair
+from records
+inner join (
+    select one as record_key, one || '|' || other as pair from {{ ref('int_identity_probable') }}
+    union all
+    select other, one || '|' || other from {{ ref('int_identity_probable') }}
+) as pairs on records.record_key = pairs.record_key

@@ -1,5 +1,5 @@
 with members as (
-    select person_key, source, source_id, phone_hash, email_hash, is_deleted
+    select record_key, person_key, source, source_id, is_deleted
     from {{ ref('int_person_record') }}
     where source = 'crm'
 ),
@@ -11,50 +11,44 @@ contacts as (
 
 said as (
     select
+        members.record_key,
         members.person_key,
         'sms' as channel,
         contacts.sms_consent as consent,
         contacts.sms_consent_at as consent_at,
         contacts.is_do_not_contact,
         contacts.updated_at,
-        members.is_deleted,
-        members.phone_hash as address_hash
+        members.is_deleted
     from members
     inner join contacts on members.source_id = contacts.contact_id
     union all
     select
+        members.record_key,
         members.person_key,
         'email',
         contacts.email_consent,
         contacts.email_consent_at,
         contacts.is_do_not_contact,
         contacts.updated_at,
-        members.is_deleted,
-        members.email_hash
+        members.is_deleted
     from members
     inner join contacts on members.source_id = contacts.contact_id
 ),
 
--- a number or mailbox that somebody withdrew is withdrawn for everyone who has it
-withdrawn_addresses as (
-    select distinct channel, address_hash
-    from said
-    where consent = false and address_hash is not null
+identifiers as (
+    select record_key, person_key, via, value from {{ ref('int_record_identifier') }}
 ),
 
-held_addresses as (
-    select distinct person_key, case via when 'shared_phone' then 'sms' else 'email' end as channel, value as address_hash
-    from {{ ref('int_record_identifier') }}
-    where via in ('shared_phone', 'shared_email')
-),
-
+-- what was withdrawn for a number or mailbox is withdrawn for everyone who has it, and for a probable double
 touched as (
-    select distinct held_addresses.person_key, held_addresses.channel
-    from held_addresses
-    inner join withdrawn_addresses
+    select distinct theirs.person_key, said.channel
+    from said
+    inner join identifiers as mine
         on
-            held_addresses.channel = withdrawn_addresses.channel
-            and held_addresses.address_hash = withdrawn_addresses.address_hash
+            said.record_key = mine.record_key
+            and mine.via in (case said.channel when 'sms' then 'shared_phone' else 'shared_email' end, 'probable_match')
+    inner join identifiers as theirs on mine.via = theirs.via and mine.value = theirs.value
+    where said.consent = false
 ),
 
 judged as (
@@ -82,7 +76,7 @@ select
     case
         when judged.has_do_not_contact then 'do_not_contact'
         when judged.has_withdrawn then 'withdrawn'
-        when touched.person_key is not null then 'withdrawn_for_shared_address'
+        when touched.person_key is not null then 'withdrawn_by_sharer'
         when judged.has_consented then 'consent'
         else 'archived_contact'
     end as basis,

@@ -53,13 +53,12 @@ arrears as (
     select
         loans.loan_id,
         min(still_due.due_on) as oldest_unpaid_due_on,
-        min(case when still_due.due_on < clocks.business_date then still_due.due_on end) as overdue_since,
-        sum(case when still_due.due_on < clocks.business_date then still_due.amount else 0 end) as overdue_amount
+        sum(still_due.amount) as overdue_amount
     from loans
     inner join loan_markets on loans.loan_id = loan_markets.loan_id
     inner join clocks on loan_markets.market = clocks.market
     inner join still_due on loans.loan_id = still_due.loan_id
-    where loans.status_id = 300 and still_due.amount > 0
+    where loans.status_id = 300 and still_due.amount > 0 and still_due.due_on < clocks.business_date
     group by loans.loan_id
 ),
 
@@ -115,7 +114,7 @@ assembled as (
         coalesce(loans.instalment_count, schedules.instalment_count) as instalment_count,
         schedules.first_due_on,
         arrears.oldest_unpaid_due_on,
-        coalesce({{ days_between('arrears.overdue_since', 'clocks.business_date') }}, 0) as days_past_due,
+        coalesce({{ days_between('arrears.oldest_unpaid_due_on', 'clocks.business_date') }}, 0) as days_past_due,
         coalesce(arrears.overdue_amount, 0) as overdue_amount,
         clocks.business_date as as_of_date
     from loans
