@@ -19,7 +19,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlch
 
 from ingestion.columns import column_of
 from ingestion.tables import LEDGER, ColumnType, RawTable
-from lendloop.errors import ConfigurationError, LendloopError, PermanentError, TransientError
+from lendloop.errors import ConfigurationError, PermanentError, TransientError
 from lendloop.settings import Settings
 
 REQUIRED = ("m_client", "m_loan")
@@ -183,24 +183,22 @@ class LedgerReader:
             self._quote(name) if _is_exact(kinds[name], table.columns.get(name)) else self._as_text(name)
             for name in names
         ]
-        started = False
         try:
             for batch in self._stream(f"SELECT {', '.join(natural)} FROM {self._name(table)}{condition}"):
-                started = True
-                yield batch
-        except (RuntimeError, pa.ArrowException, _panic()) as error:
-            self._raise_if_unreachable(error, table)
-            self.notes.append(
-                f"{table.name}: read as text{' from the start' if started else ''}, since a value has no Arrow form"
-            )
+                yield _narrowed(batch, kinds)
+        except BaseException as error:
+            # a panic inside connectorx arrives as PanicException, which is no Exception
+            if not (isinstance(error, RuntimeError | pa.ArrowException) or type(error).__name__ == "PanicException"):
+                raise
+            self._raise_if_unreachable(table)
+            self.notes.append(f"{table.name}: read again as text, since a value in it has no Arrow form")
             texts = ", ".join(self._as_text(name) for name in names)
             yield from self._stream(f"SELECT {texts} FROM {self._name(table)}{condition}")
 
-    def _raise_if_unreachable(self, error: BaseException, table: RawTable) -> None:
+    def _raise_if_unreachable(self, table: RawTable) -> None:
+        """Tell a value that connectorx can't take from a database that went away."""
         with self._translating(f"reading {table.name}"), self.engine.connect() as connection:
             connection.exec_driver_sql(f"SELECT 1 FROM {self._name(table)} WHERE false")
-        if isinstance(error, LendloopError):
-            raise error
 
     def _as_text(self, name: str) -> str:
         return f"CAST({self._quote(name)} AS text) AS {self._quote(name)}"
@@ -216,13 +214,14 @@ class LedgerReader:
             yield pa.Table.from_batches([batch])
 
 
-def _panic() -> type[BaseException]:
-    """connectorx raises a Rust panic for values that it has no Arrow form for."""
-    try:
-        from pyo3_runtime import PanicException  # type: ignore[import-not-found,unused-ignore]
-    except ImportError:
-        return RuntimeError
-    return PanicException  # type: ignore[no-any-return]
+def _narrowed(batch: pa.Table, kinds: dict[str, sa.types.TypeEngine[Any]]) -> pa.Table:
+    """connectorx gives every NUMERIC ten decimals: back to those that the column has."""
+    for position, column in enumerate(batch.schema):
+        kind = kinds[column.name]
+        if pa.types.is_decimal(column.type) and isinstance(kind, sa.Numeric) and kind.precision is not None:
+            narrow = pa.decimal128(kind.precision, kind.scale or 0)
+            batch = batch.set_column(position, column.name, batch.column(position).cast(narrow))
+    return batch
 
 
 def _is_exact(kind: sa.types.TypeEngine[Any], target: ColumnType | None) -> bool:

@@ -224,7 +224,7 @@ class Scratch:
 
     def shown_live(self, name: str) -> int:
         """How many keys the source showed that are not archived."""
-        return self.seen(name).num_rows - self.count(f"w_{name} WHERE _deleted_at IS NOT NULL")
+        return int(self.seen(name).num_rows) - self.count(f"w_{name} WHERE _deleted_at IS NOT NULL")
 
     def only_listed(self, name: str) -> pa.Table:
         """Keys that were listed or faulty, but not read as rows."""

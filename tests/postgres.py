@@ -53,14 +53,19 @@ def postgres_over_tcp(tmp: Path | None = None) -> Iterator[str]:
 
 def _programs(place: Path) -> tuple[Path, str | None]:
     """PostgreSQL's programs and the user to run them as (None: ourselves)."""
-    install = Path(pgserver.__file__).parent / "pginstall"
+    package = Path(pgserver.__file__).parent
     if os.geteuid() != 0:
-        return install / "bin", None
-    copy = place / "pginstall"
-    shutil.copytree(install, copy, symlinks=True, ignore=shutil.ignore_patterns("include", "man", "*.a"))
-    for path in copy.rglob("*"):
+        return package / "pginstall" / "bin", None
+    site = place / "site"
+    skipped = shutil.ignore_patterns("include", "man", "*.a", "__pycache__")
+    shutil.copytree(package / "pginstall", site / package.name / "pginstall", symlinks=True, ignore=skipped)
+    libraries = package.with_name(f"{package.name}.libs")
+    if libraries.exists():
+        shutil.copytree(libraries, site / libraries.name, symlinks=True)
+    for path in [site, *site.rglob("*")]:
         if not path.is_symlink():
-            path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) or path.parent.name == "bin" else 0o644)
+            path.chmod(0o755 if path.is_dir() or path.parent.name == "bin" else 0o644)
+    copy = site / package.name / "pginstall"
     return copy / "bin", next(user for user in USERS_TO_RUN_AS if _exists(user))
 
 
