@@ -28,7 +28,7 @@ _CLOCK_NAMES = {
 }  # fmt: skip
 _FORBIDDEN_NAMES = re.compile(
     r"(read_.*|.*_scan|glob|sniff_csv|parquet_.*|query|query_table|duckdb_.*|pragma_.*|getenv|getvariable|current_setting"
-    r"|set_config|json_execute_serialized_sql|from_substrait.*|which_secret|random|gen_random_uuid|uuid|uuidv4|uuidv7|nextval|currval|txid_current)"
+    r"|set_config|json_execute_serialized_sql|from_substrait.*|which_secret|rand|random|gen_random_uuid|uuid|uuidv4|uuidv7|nextval|currval|txid_current)"
 )
 
 

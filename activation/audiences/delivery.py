@@ -12,6 +12,7 @@ from datetime import datetime
 from activation.audiences.ledger import Ledger
 from activation.destinations.contract import Destination, FileDestination, RemoteListGoneError
 from activation.destinations.http import UnansweredError
+from activation.destinations.rates import Sleep
 from lendloop.errors import PermanentError
 
 COUNT_TRIES = 3
@@ -28,12 +29,14 @@ class Delivery:
     errors: list[str] = field(default_factory=list)
 
 
-def deliver_rows(destination: Destination, ledger: Ledger, list_name: str, as_of: datetime) -> Delivery:
+def deliver_rows(
+    destination: Destination, ledger: Ledger, list_name: str, as_of: datetime, sleep: Sleep = asyncio.sleep
+) -> Delivery:
     """Send the ledger's outbox to a vendor, settle it, and compare counts. Closes the destination's client."""
-    return asyncio.run(_deliver(destination, ledger, list_name, as_of))
+    return asyncio.run(_deliver(destination, ledger, list_name, as_of, sleep))
 
 
-async def _deliver(destination: Destination, ledger: Ledger, list_name: str, as_of: datetime) -> Delivery:
+async def _deliver(destination: Destination, ledger: Ledger, list_name: str, as_of: datetime, sleep: Sleep) -> Delivery:
     delivery = Delivery()
     before = destination.requests
     try:
@@ -43,7 +46,7 @@ async def _deliver(destination: Destination, ledger: Ledger, list_name: str, as_
         finally:
             _settle(ledger, delivery)
         if destination.contract.confirmation == "count":
-            await _reconcile(destination, ledger, remote_id, delivery)
+            await _reconcile(destination, ledger, remote_id, delivery, sleep)
     except RemoteListGoneError:
         delivery.gone = True
     except (UnansweredError, PermanentError) as error:
@@ -84,12 +87,14 @@ def _settle(ledger: Ledger, delivery: Delivery) -> None:
     ledger.settle()
 
 
-async def _reconcile(destination: Destination, ledger: Ledger, remote_id: str, delivery: Delivery) -> None:
+async def _reconcile(
+    destination: Destination, ledger: Ledger, remote_id: str, delivery: Delivery, sleep: Sleep
+) -> None:
     """Compare the destination's own count with the ledger; a list that lags is asked again."""
     low, high = ledger.sure_members(), ledger.members()
     for number in range(COUNT_TRIES):
         if number:
-            await asyncio.sleep(min(1.0, destination.contract.backoff_s[0] if destination.contract.backoff_s else 1.0))
+            await sleep(1.0)
         delivery.remote_count = await destination.count(remote_id)
         if delivery.remote_count is None or low <= delivery.remote_count <= high:
             return

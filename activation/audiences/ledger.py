@@ -275,6 +275,7 @@ class Ledger:
     def membership(self, size: int = 10_000) -> Iterator[list[Member]]:
         """Everyone who is a member once the plan is done, in the order of keys, `size` at a time."""
         cursor = self._db.cursor()
+        cursor.execute("set timezone = 'UTC'")
         cursor.execute(
             "select person_key, payload, rule_version, snapshot, consent_basis,"
             " strftime(consent_decided_at, '%Y-%m-%dT%H:%M:%SZ'), send_id from ("

@@ -203,7 +203,7 @@ class _Pass:
         destination = open_destination(name, self._settings, sleep=self._sleep)
         if destination is None:
             raise PermanentError(f"destination {name} is not configured any more")
-        return deliver_rows(destination, ledger, self._list_name(), self._clock.as_of)
+        return deliver_rows(destination, ledger, self._list_name(), self._clock.as_of, self._sleep)
 
     def _drop(self) -> Drop:
         target = self._audience.destinations.drop
