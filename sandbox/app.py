@@ -112,7 +112,9 @@ class SandboxApp:
         return _json({"faults": self._faults.listing()})
 
     async def _page(self, request: Request) -> Response:
-        html = await run_in_threadpool(render_page, self._arrivals, self.calls(), self._lender.as_of)
+        html = await run_in_threadpool(
+            render_page, self._arrivals, self.calls(), self._lender.as_of, self._faults.listing()
+        )
         return Response(html, media_type="text/html; charset=utf-8")
 
 

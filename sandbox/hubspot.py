@@ -23,6 +23,12 @@ from sandbox.wire import Call, RefusalError, Reply, StandIn, bearer_token, reque
 SEARCH_CEILING = 10_000
 LIST_LIMIT, SEARCH_LIMIT, BATCH_LIMIT = 100, 200, 100
 FIRST_WRITTEN_ID = 900_000_000_001
+_VENDOR_PROPERTIES = {
+    *("hs_object_id", "createdate", "lastmodifieddate", "hs_lastmodifieddate", "hs_language", "lifecyclestage"),
+    *("firstname", "lastname", "phone", "email", "country", "date_of_birth"),
+    *("dealname", "dealstage", "amount", "deal_currency_code"),
+}
+"""Properties that every portal has; the rest are the lender's own."""
 _META = ("id", "created_at", "updated_at", "archived", "archived_at")
 
 
@@ -310,6 +316,7 @@ def _describe(name: str) -> dict[str, Any]:
         "hidden": False,
         "formField": False,
         "hasUniqueValue": name == "hs_object_id",
+        "hubspotDefined": name in _VENDOR_PROPERTIES,
     }
 
 

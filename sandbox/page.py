@@ -25,12 +25,15 @@ _VENDORS = {
 }
 
 
-def render_page(arrivals: Arrivals, calls: dict[str, dict[str, int]], as_of: datetime) -> str:
-    """The whole page as HTML."""
+def render_page(
+    arrivals: Arrivals, calls: dict[str, dict[str, int]], as_of: datetime, faults: list[dict[str, Any]]
+) -> str:
+    """The whole page as HTML. `faults` are those of the fault book; the ones that are used up are not shown."""
     messages, lists, mails = arrivals.messages(), arrivals.lists(), arrivals.mails()
     profiles = arrivals.profiles()
     return _template().render(
         as_of=as_of,
+        faults=[fault for fault in faults if fault["left"] != 0],
         channels=_channels(messages),
         message_count=len(messages),
         audiences=[_audience(one, profiles) for one in lists if not one.get("deleted_at")],

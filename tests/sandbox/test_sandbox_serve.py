@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -98,6 +99,25 @@ def test_the_page_shows_what_arrived_and_escapes_it(sandbox: Running, http: http
     assert "lendloop-alerts" in page
 
 
+def test_the_page_says_who_misbehaves_on_demand(sandbox: Running, http: httpx.Client) -> None:
+    assert "Misbehaving" not in http.get("/").text
+    sandbox.add_fault(system="slack", kind="delay", count=2)
+    assert "slack delay (2 left)" in http.get("/").text
+
+
+def test_calls_at_once_are_all_answered_and_all_kept(sandbox: Running, channel: str) -> None:
+    headers = {"Authorization": f"Bearer {sandbox.settings['LENDLOOP_SLACK_TOKEN']}"}
+
+    async def post_all() -> list[str]:
+        async with httpx.AsyncClient(base_url=sandbox.settings["LENDLOOP_SLACK_URL"], headers=headers) as client:
+            posts = (client.post("chat.postMessage", json={"channel": channel, "text": f"{n}"}) for n in range(20))
+            return [answer.json()["ts"] for answer in await asyncio.gather(*posts)]
+
+    sent = asyncio.run(post_all())
+    assert len(set(sent)) == 20
+    assert {message["ts"] for message in sandbox.arrivals.messages()} == set(sent)
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -150,3 +170,20 @@ def test_the_command_prints_its_settings_serves_ticks_and_stops(tmp_path: Path, 
         finally:
             process.kill()
     assert not (tmp_path / "server.json").exists()
+
+
+@pytest.mark.slow
+def test_a_killed_server_loses_nothing_that_it_answered_for(tmp_path: Path) -> None:
+    sent = []
+    for _ in range(2):
+        command = _command("serve", "--customers", "50", folder=tmp_path)
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stdout is not None
+                line = json.loads(process.stdout.readline())
+                client = WebClient(token=line["LENDLOOP_SLACK_TOKEN"], base_url=line["LENDLOOP_SLACK_URL"])
+                sent.append(client.chat_postMessage(channel=line["LENDLOOP_SLACK_CHANNEL"], text="x")["ts"])
+                kept = httpx.get(f"{line['base_url']}/arrivals.json").json()["slack"]["messages"]
+                assert [message["ts"] for message in kept] == sent
+            finally:
+                process.kill()
