@@ -28,9 +28,9 @@ def alert_status(settings: Settings) -> list[dict[str, Any]]:
             .subquery()
         )
         rows = connection.execute(
-            select(t.alert, reached.c.sent)
-            .outerjoin(reached, (reached.c.alert_id == t.alert.c.id) & (reached.c.episode == t.alert.c.episode))
-            .order_by(t.alert.c.rule, t.alert.c.entity)
+            select(t.alert, reached.c.sent).outerjoin(
+                reached, (reached.c.alert_id == t.alert.c.id) & (reached.c.episode == t.alert.c.episode)
+            )
         ).all()
     return [
         {
@@ -48,7 +48,7 @@ def alert_status(settings: Settings) -> list[dict[str, Any]]:
             "resolved_at": row.resolved_at.isoformat() if row.resolved_at else None,
             "notified_at": row.sent.isoformat() if row.sent else None,
         }
-        for row in rows
+        for row in sorted(rows, key=lambda row: (row.rule, row.entity))
     ]
 
 
