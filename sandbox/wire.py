@@ -46,9 +46,12 @@ class Call:
     def flag(self, name: str) -> bool:
         return (self.one(name) or "").lower() in ("true", "1")
 
-    def json(self) -> Any:
-        """The body as JSON; an empty body is an empty object. Raises ValueError for anything else."""
-        return orjson.loads(self.body) if self.body.strip() else {}
+    def json(self) -> dict[str, Any]:
+        """The body as a JSON object; an empty body is an empty one. Raises ValueError for anything else."""
+        body = orjson.loads(self.body) if self.body.strip() else {}
+        if not isinstance(body, dict):
+            raise ValueError("the body must be a JSON object")
+        return body
 
     def fields(self) -> dict[str, Any]:
         """Arguments from JSON, a form or the query, as Slack takes them. Raises ValueError for broken JSON."""

@@ -105,6 +105,15 @@ def test_the_page_says_who_misbehaves_on_demand(sandbox: Running, http: httpx.Cl
     assert "slack delay (2 left)" in http.get("/").text
 
 
+@pytest.mark.parametrize("body", [b"[1]", b"{", b'"text"', b"\xff"])
+def test_a_body_that_is_no_object_is_the_callers_fault(
+    crm: httpx.Client, support: httpx.Client, blueshift: httpx.Client, body: bytes
+) -> None:
+    assert crm.post("/crm/v3/objects/contacts/search", content=body).status_code == 400
+    assert support.post("/api/v2/tickets.json", content=body).status_code == 400
+    assert blueshift.post("/api/v1/customers/bulk", content=body).status_code == 400
+
+
 def test_calls_at_once_are_all_answered_and_all_kept(sandbox: Running, channel: str) -> None:
     headers = {"Authorization": f"Bearer {sandbox.settings['LENDLOOP_SLACK_TOKEN']}"}
 
