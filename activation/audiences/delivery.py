@@ -40,12 +40,12 @@ async def _deliver(destination: Destination, ledger: Ledger, list_name: str, as_
     delivery = Delivery()
     before = destination.requests
     try:
-        remote_id = await _list_id(destination, ledger, list_name, as_of)
         try:
-            await _send(destination, ledger, remote_id, delivery)
+            remote_id = await _list_id(destination, ledger, list_name, as_of)
+            await _send(destination, ledger, remote_id)
         finally:
             _settle(ledger, delivery)
-        if destination.contract.confirmation == "count":
+        if destination.contract.confirmation == "count" and delivery.states.get("accepted"):
             await _reconcile(destination, ledger, remote_id, delivery, sleep)
     except RemoteListGoneError:
         delivery.gone = True
@@ -66,7 +66,8 @@ async def _list_id(destination: Destination, ledger: Ledger, list_name: str, as_
     return remote_id
 
 
-async def _send(destination: Destination, ledger: Ledger, remote_id: str, delivery: Delivery) -> None:
+async def _send(destination: Destination, ledger: Ledger, remote_id: str) -> None:
+    """Wave by wave; stops after one of which nothing at all arrived."""
     for verb, rows in ledger.waves(destination.contract.wave_rows):
         if verb == "remove":
             results = await destination.remove(remote_id, rows)
