@@ -77,16 +77,17 @@ class LedgerReader:
                 f"the ledger at {self._where} has no {' and no '.join(missing)}"
                 f"{f' in schema {self.schema}' if self.schema else ''}: check LENDLOOP_LEDGER_URL and LENDLOOP_LEDGER_SCHEMA"
             )
+        if absent := [table.name for table in LEDGER if table.name not in present]:
+            self.notes.append(f"not in the ledger, stay empty: {', '.join(absent)}")
         for table in LEDGER:
             if table.name not in present:
-                self.notes.append(f"{table.name}: not in the ledger, stays empty")
                 continue
             found = {str(column["name"]): column["type"] for column in inspector.get_columns(table.name, self.schema)}
             if any(key not in found for key in table.key):
                 raise ConfigurationError(f"{table.name} at {self._where} lacks its key {', '.join(table.key)}")
             self.columns[table.name] = found
-            if absent := [name for name in table.columns if name not in found]:
-                self.notes.append(f"{table.name}: not in the ledger, NULL: {', '.join(absent)}")
+            if lacking := [name for name in table.columns if name not in found]:
+                self.notes.append(f"{table.name}: not in the ledger, NULL: {', '.join(lacking)}")
             if table.cursor and table.cursor not in found:
                 self.notes.append(f"{table.name}: no {table.cursor}, so it is read whole every time")
 

@@ -162,7 +162,10 @@ class _Load:
             if written:
                 write_rows(self.source, self.settings, scratch, [one.table for one in written], loaded_at)
             self.notes += reader.notes
-            report = self._report(scratch, progress, bool(written))
+            in_raw = [one.state.last_loaded_at for one in progress if one.state.last_loaded_at is not None]
+            newest = max(in_raw, default=None) if not written else loaded_at
+            report = self._report(scratch, progress, newest is not None and newest != self.memory.reported)
+            self.memory.reported = newest
         self.memory.write(self.home, self.source)
         shutil.rmtree(self.spool, ignore_errors=True)
         return report

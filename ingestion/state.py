@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
@@ -18,6 +18,8 @@ class SourceMemory(BaseModel):
 
     compared_on: dict[str, date] = {}
     gaps: dict[str, int] = {}
+    reported: datetime | None = None
+    """The newest `_loaded_at` that a report has told of: what is newer was written by a load that was killed then."""
 
     @staticmethod
     def _path(home: Home, source: Source) -> Path:

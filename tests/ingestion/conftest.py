@@ -157,7 +157,16 @@ def new_lender() -> Lender:
             "crm_deals": [*meta, *deals.split()],
             "support_tickets": tickets.split(),
             "support_users": users.split(),
-            "support_ticket_events": ["id", "ticket_id", "event_type", "updater_id", "via", "status", "created_at", "child_events"],
+            "support_ticket_events": [
+                "id",
+                "ticket_id",
+                "event_type",
+                "updater_id",
+                "via",
+                "status",
+                "created_at",
+                "child_events",
+            ],
         }
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingestion.contract import cast, column_name, row_hash, type_of_arrow
@@ -79,7 +79,11 @@ def test_a_text_becomes_the_declared_type_exactly_or_not_at_all(text: str, targe
         (pa.array([Decimal("1.0000000001")], pa.decimal128(38, 10)), "money", None),
         (pa.array([Decimal("1.1000000000")], pa.decimal128(38, 10)), "money", Decimal("1.1")),
         (pa.array([Decimal("99999999999999")], pa.decimal128(38, 0)), "money", None),
-        (pa.array([datetime(2024, 1, 1, 10, tzinfo=UTC)], pa.timestamp("us")), "timestamp", datetime(2024, 1, 1, 10, tzinfo=UTC)),
+        (
+            pa.array([datetime(2024, 1, 1, 10, tzinfo=UTC)], pa.timestamp("us")),
+            "timestamp",
+            datetime(2024, 1, 1, 10, tzinfo=UTC),
+        ),
         (pa.array([datetime(2024, 1, 1, 10, tzinfo=UTC)], pa.timestamp("us")), "date", None),
         (pa.array([True]), "text", "true"),
         (pa.array([5]), "text", "5"),
@@ -93,6 +97,7 @@ def test_an_arrow_value_becomes_the_declared_type_exactly_or_not_at_all(
     assert converted(value, target) == expected
 
 
+@settings(deadline=None)
 @given(st.decimals(min_value=-9_999_999_999_999, max_value=9_999_999_999_999, places=6))
 def test_money_survives_as_text_and_as_decimal(amount: Decimal) -> None:
     assert converted(pa.array([f"{amount:f}"]), "money") == amount
