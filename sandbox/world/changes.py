@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import duckdb
@@ -25,21 +26,26 @@ class Changes:
         return {"new": self.new_rows, "changed": self.upserts.num_rows - self.new_rows, "deleted": len(self.deleted)}
 
 
-def compare(name: str, old: pa.Table, new: pa.Table) -> Changes:
-    """From `old` to `new`, which may have more columns."""
-    key = KEYS.get(name, "id")
-    appeared = [column for column in new.column_names if column not in old.column_names]
-    for column in appeared:
-        old = old.append_column(column, pa.nulls(old.num_rows, new.schema.field(column).type))
-    old = old.select(new.column_names)
+def compare_all(old: Mapping[str, pa.Table], new: Mapping[str, pa.Table]) -> dict[str, Changes]:
+    """From the old tables to the new ones, which may have more columns; both hold the same names."""
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        connection.register("old_rows", old)
-        connection.register("new_rows", new)
-        upserts = connection.sql(f"FROM (FROM new_rows EXCEPT FROM old_rows) ORDER BY {key}").to_arrow_table()
-        deleted = connection.sql(
-            f"SELECT {key} FROM old_rows ANTI JOIN new_rows USING ({key}) ORDER BY {key}"
-        ).to_arrow_table()
-        counted = connection.execute(f"SELECT count(*) FROM new_rows ANTI JOIN old_rows USING ({key})").fetchone()
-    new_rows = int(counted[0]) if counted else 0
-    return Changes(upserts.cast(new.schema), deleted.column(0).combine_chunks(), new_rows, appeared)
+        return {name: _compare(connection, name, old[name], table) for name, table in new.items()}
+
+
+def _compare(connection: duckdb.DuckDBPyConnection, name: str, old: pa.Table, new: pa.Table) -> Changes:
+    key = KEYS.get(name, "id")
+    appeared = [column for column in new.column_names if column not in old.column_names]
+    if not appeared and old.equals(new):
+        return Changes(new.slice(0, 0), new.column(key).slice(0, 0).combine_chunks(), 0, [])
+    for column in appeared:
+        old = old.append_column(column, pa.nulls(old.num_rows, new.schema.field(column).type))
+    connection.register("old_rows", old.select(new.column_names))
+    connection.register("new_rows", new)
+    upserts = connection.sql(f"FROM (FROM new_rows EXCEPT FROM old_rows) ORDER BY {key}").to_arrow_table()
+    gone = connection.sql(
+        f"SELECT {key} FROM old_rows ANTI JOIN new_rows USING ({key}) ORDER BY {key}"
+    ).to_arrow_table()
+    counted = connection.execute(f"SELECT count(*) FROM new_rows ANTI JOIN old_rows USING ({key})").fetchall()
+    new_rows = int(counted[0][0])
+    return Changes(upserts.cast(new.schema), gone.column(0).combine_chunks(), new_rows, appeared)

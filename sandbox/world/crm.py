@@ -71,7 +71,7 @@ def contact_table(
     stage[funnel.applications.person[funnel.applications.applied <= as_of]] = 1
     stage[funnel.loans.person[funnel.loans.disbursed <= as_of]] = 2
     archived = contacts.archived < NEVER
-    missing_market = draws.chance("market missing", 0.004, *keys) & contacts.is_duplicate
+    missing_market = draws.chance("market missing", 0.03, *keys) & contacts.is_duplicate
     columns = {
         "id": text(contacts.id),
         "created_at": _ms(contacts.created),

@@ -12,14 +12,14 @@ import pyarrow as pa
 
 from lendloop.errors import ConfigurationError
 from lendloop.locks import file_lock
-from sandbox.world.changes import Changes, compare
+from sandbox.world.changes import compare_all
 from sandbox.world.ledger_db import LedgerDatabase
 from sandbox.world.people import START
 from sandbox.world.store import State, Store, generation_name
 from sandbox.world.units import DAY, EPOCH
 from sandbox.world.view import View, view_world
 
-MODEL = 3
+MODEL = 4
 """Grows when the same seed would give another world: older folders are then made anew."""
 LEDGER_TABLES = (
     "m_office",
@@ -135,9 +135,8 @@ class World:
             old = self._state
             as_of = old.as_of + days * DAY
             view = view_world(old.customers, old.seed, as_of)
-            changes: dict[str, Changes] = {
-                name: compare(name, self._load(name), table) for name, table in (view.ledger | view.systems).items()
-            }
+            tables = view.ledger | view.systems
+            changes = compare_all({name: self._load(name) for name in tables}, tables)
             state = _save(self._store, old.customers, old.seed, as_of, view)
             self._ledger.apply({name: changes[name] for name in LEDGER_TABLES}, _marker(state), view.ledger)
             self._store.point(state)
