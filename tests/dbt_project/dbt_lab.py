@@ -134,7 +134,7 @@ class Lab:
 
     def build(self, *arguments: str) -> Any:
         """`dbt build` without unit tests; fails with dbt's words when a model or a blocking test does."""
-        outcome = self.dbt("build", "--exclude-resource-type", "unit_test", *arguments)
+        outcome = self.dbt("build", "--exclude-resource-type", "unit_test", "--exclude-resource-type", "exposure", *arguments)
         assert outcome.exception is None, outcome.exception
         bad = [
             f"{result.node.name} {result.status}: {result.message}"

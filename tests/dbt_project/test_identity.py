@@ -1,0 +1,192 @@
+"""Who is who: what is merged, what never is, and that keys stay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+from dbt_lab import Lab
+
+MADE = datetime(2026, 1, 1, tzinfo=UTC)
+BORN = date(1990, 5, 17)
+SELECT = ("--indirect-selection", "cautious", "--select", "+map_customer_source", "+dim_customer", "+fct_suppression", "+customer_contact")
+
+
+def client(number: int, first: str, last: str, **more: Any) -> dict[str, Any]:
+    return {
+        "id": number,
+        "firstname": first,
+        "lastname": last,
+        "date_of_birth": BORN,
+        "office_id": 1,
+        "activation_date": date(2026, 1, 1),
+        "created_on_utc": MADE,
+        "last_modified_on_utc": MADE,
+        **more,
+    }
+
+
+def contact(number: int, first: str, last: str, **more: Any) -> dict[str, Any]:
+    return {
+        "id": str(number),
+        "first_name": first,
+        "last_name": last,
+        "market": "NG",
+        "date_of_birth": BORN,
+        "created_at": MADE,
+        "updated_at": MADE,
+        "is_archived": False,
+        **more,
+    }
+
+
+def user(number: int, name: str, **more: Any) -> dict[str, Any]:
+    return {"id": number, "name": name, "role": "end-user", "created_at": MADE, "updated_at": MADE, **more}
+
+
+@pytest.fixture(scope="module")
+def lab(make_lab: Callable[[str], Lab]) -> Lab:
+    lab = make_lab("identity")
+    lab.set_clock(date(2026, 3, 31))
+    lab.load("raw_ledger.m_office", [{"id": 1, "name": "Lagos", "external_id": "NG"}])
+    lab.load(
+        "raw_ledger.m_client",
+        [
+            # one person, spelt differently, phone in a local format
+            client(1, "Chinedu", "Okafor", mobile_no="0803 123 4567"),
+            # twins with one phone
+            client(2, "Taiwo", "Bello", mobile_no="08031234568"),
+            client(3, "Kehinde", "Bello", mobile_no="08031234568"),
+            # a recycled number: born on another day
+            client(4, "Amina", "Musa", mobile_no="08031234569"),
+            # whom a mistyped ledger id points at
+            client(5, "Ngozi", "Eze", mobile_no="08031234570"),
+            # found by support only through contact and name
+            client(6, "Bola", "Ade", mobile_no="08031234571", email_address="Bola.Ade@Example.org"),
+            # two people of one phone and one name
+            client(7, "Sade", "Obi", mobile_no="08031234572"),
+            client(8, "Sade", "Obi", mobile_no="08031234572", date_of_birth=date(1960, 1, 1)),
+            # bridged by a contact that says too little
+            client(9, "Ife", "Ojo", email_address="ojo@example.org"),
+            client(10, "Tobi", "Ojo", email_address="ojo@example.org", date_of_birth=date(1999, 9, 9)),
+        ],
+    )
+    lab.load(
+        "raw_crm.contacts",
+        [
+            contact(101, "CHINEDU 🌟", "Okáfor", phone="+2348031234567"),
+            contact(102, "Chindeu", "Okafor", phone="2348031234567", is_fraud=True),
+            contact(103, "Taiwo", "Bello", phone="+234-803-1234568"),
+            contact(104, "Amina", "Musa", phone="08031234569", date_of_birth=date(1980, 1, 1)),
+            contact(105, "Ada", "Nwosu", phone="08039999999", date_of_birth=date(1970, 1, 1), ledger_client_id="5"),
+            contact(106, "Ngozi", "Eze", ledger_client_id="5", date_of_birth=None),
+            contact(107, "Emeka", "Uche", phone="08035555555", national_id="NG-123.456"),
+            contact(108, "Emeka", "Uche", national_id="ng123456", date_of_birth=None),
+            contact(109, "", "Ojo", email="ojo@example.org", ledger_client_id="9", date_of_birth=None),
+            contact(110, "", "Ojo", email="ojo@example.org", ledger_client_id="10", date_of_birth=None),
+            contact(111, "Not", "Aphone", phone="N/A", email="not an address"),
+        ],
+    )
+    lab.load(
+        "raw_support.users",
+        [
+            user(201, "Ngozi Eze", external_id="5"),
+            user(202, "Bola Ade", email="bola.ade@example.org"),
+            user(203, "Sade Obi", phone="+2348031234572"),
+            user(204, "Somebody Else", phone="+2348031234571"),
+            user(205, "An Agent", role="agent"),
+        ],
+    )
+    lab.build(*SELECT)
+    return lab
+
+
+def people(lab: Lab) -> list[set[str]]:
+    """The records of each person."""
+    return [
+        set(records)
+        for (records,) in lab.rows(
+            "select list(source || ':' || source_id) from trusted.map_customer_source where valid_to is null group by person_key"
+        )
+    ]
+
+
+def together(lab: Lab, *records: str) -> bool:
+    return any(set(records) <= person for person in people(lab))
+
+
+def test_spellings_and_phone_formats_of_one_person_are_one_person(lab: Lab) -> None:
+    assert together(lab, "ledger:1", "crm:101", "crm:102")
+
+
+def test_twins_who_share_phone_birthday_and_surname_stay_two(lab: Lab) -> None:
+    assert together(lab, "ledger:2", "crm:103")
+    assert not together(lab, "ledger:2", "ledger:3")
+
+
+def test_a_phone_is_not_enough_when_the_birthday_is_another(lab: Lab) -> None:
+    assert not together(lab, "ledger:4", "crm:104")
+
+
+def test_a_ledger_id_counts_only_when_something_else_agrees(lab: Lab) -> None:
+    assert not together(lab, "ledger:5", "crm:105")
+    assert together(lab, "ledger:5", "crm:106", "support:201")
+
+
+def test_a_national_id_joins_whatever_its_punctuation(lab: Lab) -> None:
+    assert together(lab, "crm:107", "crm:108")
+
+
+def test_a_support_user_joins_by_contact_and_whole_name_of_exactly_one_person(lab: Lab) -> None:
+    assert together(lab, "ledger:6", "support:202")
+    assert {"support:203"} in people(lab)
+    assert {"support:204"} in people(lab)
+    assert not any("support:205" in person for person in people(lab))
+
+
+def test_people_of_two_birthdays_are_never_bridged(lab: Lab) -> None:
+    assert not together(lab, "ledger:9", "ledger:10")
+    assert not together(lab, "ledger:7", "ledger:8")
+
+
+def test_invalid_contacts_are_no_contacts(lab: Lab) -> None:
+    assert lab.one("select count(*) from contacts.customer_contact where source_id = '111'") == 0
+    assert lab.one("select count(*) from gray.int_contact_point where not is_valid") == 2
+
+
+def test_a_flag_on_one_record_reaches_the_whole_person_and_nobody_by_chance(lab: Lab) -> None:
+    assert lab.rows(
+        "select distinct s.reason, s.via, m.source_id from trusted.fct_suppression s"
+        " join trusted.map_customer_source m using (person_key) order by all"
+    ) == [("fraud", "own", "1"), ("fraud", "own", "101"), ("fraud", "own", "102")]
+
+
+def test_hashes_are_keyed_and_the_same_for_every_spelling_of_a_number(lab: Lab) -> None:
+    import hashlib
+    import hmac
+
+    from dbt_lab import HASH_KEY
+
+    expected = hmac.new(HASH_KEY.encode(), b"+2348031234567", hashlib.sha256).hexdigest()
+    assert lab.rows("select distinct value_hash from gray.int_contact_point where value = '+2348031234567'") == [(expected,)]
+
+
+def test_keys_stay_when_records_join_and_closed_links_are_kept(lab: Lab) -> None:
+    (before,) = lab.rows("select person_key from trusted.map_customer_source where source_id = '107'")
+    lab.set_clock(date(2026, 4, 1))
+    lab.load("raw_ledger.m_client", [client(11, "Emeka", "Uche", mobile_no="+2348035555555")])
+    lab.delete("raw_crm.contacts", ["108"])
+    lab.build(*SELECT)
+    assert lab.rows("select person_key from trusted.map_customer_source where source = 'ledger' and source_id = '11'") == [before]
+    assert lab.rows("select valid_to from trusted.map_customer_source where source_id = '108'") == [(date(2026, 4, 1),)]
+    assert lab.rows("select valid_to, valid_from from trusted.map_customer_source where source_id = '107'") == [
+        (None, MADE.date())
+    ]
+
+
+def test_contacts_forgotten_at_the_source_leave_no_text_behind(lab: Lab) -> None:
+    lab.load("raw_crm.contacts", [contact(111, "Not", "Aphone")])
+    lab.build(*SELECT)
+    assert lab.one("select count(*) from gray.int_contact_point where raw_text in ('N/A', 'not an address')") == 0

@@ -1,0 +1,94 @@
+"""Against the sandbox's truth: who is who, who may be contacted, and how every loan stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import duckdb
+import pytest
+from dbt_lab import Lab
+from world_raw import load_world
+
+from sandbox.world import World
+
+
+@pytest.fixture(scope="module")
+def judged(make_lab: Callable[[str], Lab]) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The warehouse with the truth beside it; `known` holds each live record with its true person and its key."""
+    lab = make_lab("world")
+    world = World.open(lab.folder / "world", customers=3_000, seed=11)
+    load_world(lab, world)
+    lab.build()
+    with lab.connect() as con:
+        for name, table in world.truth().items():
+            con.register(f"truth_{name}", table)
+        con.execute(
+            "create temp table known as select p.person_id, m.person_key, m.source, m.source_id"
+            " from truth_person_sources as p left join trusted.map_customer_source as m"
+            " on m.source = p.source and m.source_id = p.source_id and m.valid_to is null where p.is_live"
+        )
+        yield con
+
+
+def one(con: duckdb.DuckDBPyConnection, sql: str) -> object:
+    ((value,),) = con.execute(sql).fetchall()
+    return value
+
+
+@pytest.mark.slow
+def test_no_two_people_are_merged(judged: duckdb.DuckDBPyConnection) -> None:
+    assert one(judged, "select count(*) from known where person_key is null") == 0
+    assert judged.execute("select person_key from known group by 1 having count(distinct person_id) > 1").fetchall() == []
+
+
+@pytest.mark.slow
+def test_at_least_nine_in_ten_pairs_of_one_persons_records_are_found(judged: duckdb.DuckDBPyConnection) -> None:
+    pairs, found = judged.execute(
+        "select count(*), count(*) filter (a.person_key = b.person_key) from known a join known b"
+        " on a.person_id = b.person_id and a.source || a.source_id < b.source || b.source_id"
+    ).fetchall()[0]
+    assert pairs > 3_000
+    assert found / pairs >= 0.95
+
+
+@pytest.mark.slow
+def test_every_loans_balance_status_and_days_past_due_are_exact(judged: duckdb.DuckDBPyConnection) -> None:
+    columns = "status, principal_outstanding, days_past_due, oldest_unpaid_due_on, market, currency, as_of_date"
+    assert one(judged, "select count(*) from truth_loans where days_past_due > 0") != 0
+    wrong = judged.execute(
+        f"(select loan_id, {columns} from truth_loans except select loan_id, {columns} from trusted.fct_loan)"
+        f" union all (select loan_id, {columns} from trusted.fct_loan except select loan_id, {columns} from truth_loans)"
+    ).fetchall()
+    assert wrong == []
+
+
+@pytest.mark.slow
+def test_nobody_is_contacted_who_must_not_be(judged: duckdb.DuckDBPyConnection) -> None:
+    judged.execute(
+        "create or replace temp table contactable as select distinct k.person_id, p.channel"
+        " from trusted.dim_contact_permission p join known k using (person_key)"
+        " where p.is_permitted"
+        " and exists (select 1 from contacts.customer_contact c where c.person_key = p.person_key and c.channel = p.channel)"
+        " and not exists (select 1 from trusted.fct_suppression s where s.person_key = p.person_key)"
+    )
+    # a misspelt mailbox is an address as far as anyone can tell
+    forbidden = judged.execute(
+        "select t.person_id, t.channel, t.why_not from truth_contactability t join contactable using (person_id, channel)"
+        " where not t.may_contact and t.why_not <> 'no_address'"
+    ).fetchall()
+    assert forbidden == []
+    may, do = judged.execute(
+        "select count(*) filter (t.may_contact), count(*) filter (t.may_contact and c.person_id is not null)"
+        " from truth_contactability t left join contactable c using (person_id, channel)"
+    ).fetchall()[0]
+    assert do / may > 0.97
+
+
+@pytest.mark.slow
+def test_open_tickets_that_hold_back_reach_their_person(judged: duckdb.DuckDBPyConnection) -> None:
+    missed = judged.execute(
+        "select distinct t.person_id from truth_contactability t join known k using (person_id)"
+        " where t.has_open_ticket and t.person_id not in"
+        " (select person_id from known join trusted.fct_ticket_suppression using (person_key))"
+    ).fetchall()
+    assert missed == []
