@@ -256,7 +256,9 @@ def _invoke(home: Home, arguments: list[str], *, target: str) -> Any:
 
     folders = ["--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT), "--target", target]
     try:
-        outcome = dbtRunner().invoke([*arguments, *folders, "--quiet", "--no-use-colors"])
+        outcome = dbtRunner().invoke(
+            [*arguments, *folders, "--log-level", "none", "--log-level-file", "info", "--no-use-colors"]
+        )
     finally:
         DuckDBConnectionManager.close_all_connections()
     if outcome.exception is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import redirect_stdout
 from typing import Annotated, Any
 
 import typer
@@ -40,7 +41,8 @@ def run(as_json: Json = False) -> None:
 
     settings = load_settings()
     settings.clock()
-    report = run_pass(settings, (lambda line: None) if as_json else note)
+    with redirect_stdout(sys.stderr):
+        report = run_pass(settings, (lambda line: None) if as_json else note)
     show_report(report, as_json=as_json)
     raise typer.Exit(1 if report.failures else 0)
 

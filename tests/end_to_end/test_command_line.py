@@ -44,7 +44,12 @@ def test_status_of_a_new_installation_says_that_nothing_is_there(bare: Installat
 def test_check_passes_offline_on_the_project_as_it_is(bare: Installation) -> None:
     done = bare.lendloop("check", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert {check["name"] for check in json.loads(done.stdout)["checks"]} >= {"dbt project", "audiences", "rules", "asset graph"}
+    assert {check["name"] for check in json.loads(done.stdout)["checks"]} >= {
+        "dbt project",
+        "audiences",
+        "rules",
+        "asset graph",
+    }
 
 
 def test_check_names_the_file_and_the_fault_of_a_definition(bare: Installation, tmp_path: Path) -> None:

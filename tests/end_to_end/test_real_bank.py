@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -120,9 +119,9 @@ def test_recovery_has_its_31_candidates_and_nobody_can_be_contacted(bank: Bank) 
 
 def test_large_account_transactions_open_194_alerts_in_grouped_messages(bank: Bank) -> None:
     installation, report = bank
-    assert installation.query("select count(*), max(amount) from trusted.fct_account_transaction where amount > 50000") == [
-        (194, Decimal(76500))
-    ]
+    assert installation.query(
+        "select count(*), max(amount) from trusted.fct_account_transaction where amount > 50000"
+    ) == [(194, Decimal(76500))]
     alerts = [alert for alert in report["alerts"] if alert["rule"] == "large_transaction"]
     assert len(alerts) == 194
     assert {alert["state"] for alert in alerts} == {"open"}
