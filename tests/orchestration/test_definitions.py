@@ -1,0 +1,83 @@
+"""The code location as a whole: it loads, every asset says what it is, and the graph is the one we mean."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from orchestration.definitions import build_defs
+
+SNAPSHOT = Path(__file__).with_name("asset_graph.json")
+
+
+@pytest.fixture
+def definitions(clean_environment: pytest.MonkeyPatch) -> dg.Definitions:
+    return build_defs()
+
+
+def graph_of(definitions: dg.Definitions) -> dict[str, Any]:
+    graph = definitions.resolve_asset_graph()
+    checks: dict[str, list[str]] = {}
+    for key in graph.asset_check_keys:
+        checks.setdefault(key.asset_key.to_user_string(), []).append(key.name)
+    return {
+        key.to_user_string(): {
+            "group": (node := graph.get(key)).group_name,
+            "executable": node.is_executable,
+            "upstream": sorted(parent.to_user_string() for parent in node.parent_keys),
+            "checks": sorted(checks.get(key.to_user_string(), [])),
+        }
+        for key in sorted(graph.get_all_asset_keys(), key=lambda key: key.to_user_string())
+    }
+
+
+def test_the_asset_graph_is_the_one_we_mean(definitions: dg.Definitions) -> None:
+    """After a change that is meant: `python tests/orchestration/test_definitions.py` writes the snapshot anew."""
+    assert graph_of(definitions) == json.loads(SNAPSHOT.read_text())
+
+
+def test_every_asset_has_group_kinds_owner_and_description(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    for key in graph.get_all_asset_keys():
+        node = graph.get(key)
+        missing = [
+            name
+            for name, value in {
+                "group": node.group_name,
+                "kinds": node.kinds,
+                "owners": node.owners,
+                "description": node.description,
+            }.items()
+            if not value
+        ]
+        assert not missing, f"{key.to_user_string()} has no {', '.join(missing)}"
+
+
+def test_trusted_and_raw_assets_have_freshness_policies(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    without = [
+        key.to_user_string()
+        for key in graph.get_all_asset_keys()
+        if key.path[0] in ("trusted", "kpi") and graph.get(key).freshness_policy is None
+    ]
+    assert without == []
+
+
+@pytest.mark.parametrize(("environment", "running"), [("local", False), ("prod", True)])
+def test_schedule_and_sensor_run_by_themselves_only_in_prod(
+    clean_environment: pytest.MonkeyPatch, environment: str, running: bool
+) -> None:
+    clean_environment.setenv("LENDLOOP_ENV", environment)
+    repository = build_defs().get_repository_def()
+    states = [schedule.default_status.value for schedule in repository.schedule_defs]
+    states += [sensor.default_status.value for sensor in repository.sensor_defs]
+    assert set(states) == {"RUNNING" if running else "STOPPED"}
+    assert len(states) == 2
+
+
+if __name__ == "__main__":
+    SNAPSHOT.write_text(json.dumps(graph_of(build_defs()), indent=1) + "\n")
