@@ -40,6 +40,19 @@ print(deliver_outbox(settings, routes, clock).summary, flush=True)
 """
 
 
+def in_flight(lender: Any) -> int:
+    """How many messages are being sent."""
+    with reading(open_ops(lender.settings)) as connection:
+        return Counter(connection.execute(select(t.outbox.c.state)).scalars())["in_flight"]
+
+
+def wait_for_sending(lender: Any, timeout_s: float = 20.0) -> None:
+    """Until a message is being sent."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline and not in_flight(lender):
+        time.sleep(0.005)
+
+
 @pytest.mark.slow
 def test_killed_at_random_every_alert_is_told_exactly_once(make_lender: Any, inbox: Any, tmp_path: Any) -> None:
     lender = make_lender(**inbox.settings)
@@ -55,21 +68,23 @@ def test_killed_at_random_every_alert_is_told_exactly_once(make_lender: Any, inb
     environment |= {"LENDLOOP_HOME": str(lender.settings.home.root), "PYTHONPATH": str(CHECKOUT)}
     command = [sys.executable, "-c", PASS, str(folder), lender.now.isoformat()]
     draw = random.Random(7)
-    inbox.misbehave(system="slack", kind="delay", delay_s=0.03, share=0.7)
-    inbox.misbehave(system="slack", kind="delay", delay_s=0.03, share=0.3, after_effect=True)
+    inbox.misbehave(system="slack", kind="delay", delay_s=0.05, share=0.5)
+    inbox.misbehave(system="slack", kind="delay", delay_s=0.05, share=0.5, after_effect=True)
     number = killed_in_flight = 0
-    for _ in range(KILLS):
+    for kill in range(KILLS):
         for _ in range(4):
             number += 1
-            lender.transaction(number, "3000000")
+            lender.transaction(number, "500000")
         with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             assert process.stdout.readline() == "started\n"
-            time.sleep(draw.uniform(0.0, 0.6))
+            if kill % 2:
+                wait_for_sending(lender)
+                time.sleep(draw.uniform(0.0, 0.08))
+            else:
+                time.sleep(draw.uniform(0.0, 0.8))
             process.send_signal(signal.SIGKILL)
-        with reading(open_ops(lender.settings)) as connection:
-            states = Counter(connection.execute(select(t.outbox.c.state)).scalars())
-        killed_in_flight += states["in_flight"]
+        killed_in_flight += in_flight(lender)
     assert killed_in_flight, "no kill met a message in flight: the test proves nothing"
     for _ in range(10):
         last = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True)

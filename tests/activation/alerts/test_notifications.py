@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 from activation.alerts import alert_status
@@ -203,3 +204,18 @@ def test_a_rule_that_cannot_be_evaluated_is_a_system_failure_until_it_can(lender
     lender.later(hours=1)
     lender.run()
     assert "Resolved: Pipeline failure: rule:ticket_backlog" in inbox.texts[-1]
+
+
+def test_a_big_first_load_is_quick_and_still_one_message_within_slacks_limits(lender: Any, inbox: Any) -> None:
+    lender.only("large_transaction")
+    lender.sql(
+        "insert into trusted.fct_account_transaction select i, 1, 1, 'NG', 'NGN', 1, 'deposit', date '2026-01-01', 2000000,"
+        " 0, false, null, null from range(3000) t(i)"
+    )
+    began = time.monotonic()
+    _, advanced, _ = lender.run()
+    assert advanced.opened == 3000
+    assert len(inbox.slack) == 1
+    _, advanced, _ = lender.run()
+    assert (advanced.open_now, advanced.messages) == (3000, 0)
+    assert time.monotonic() - began < 60

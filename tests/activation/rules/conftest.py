@@ -52,6 +52,8 @@ class Published:
         """One of the project's rules, with other values; `numbers` sets parameters."""
         found = next(rule for rule in load_rules(CHECKOUT / "activation" / "definitions") if rule.rule == name)
         raw = found.model_dump()
+        if name == "large_transaction":
+            raw["parameters"]["currency_thresholds"] = {"values": {"NGN": 1_500_000}, "min": 1, "max": 10**9}
         for parameter, value in changes.pop("numbers", {}).items():
             raw["parameters"][parameter]["value"] = value
         raw["parameters"] |= changes.pop("parameters", {})

@@ -63,7 +63,7 @@ def test_a_rule_without_one_of_its_fields_does_not_load(tmp_path: Path, field: s
     [
         ("severity: warning\n", "severity: bad\n", r"severity: Input should be 'info', 'warning' or 'critical'"),
         ("    value: 50000\n", "    value: 0.5\n", r"parameters\.threshold.*outside its bounds 1 to 1000000000"),
-        ("NGN: 1500000", "NGN: 0", r"parameters\.currency_thresholds.*NGN: 0 is outside its bounds"),
+        ("NGN: 400000", "NGN: 0", r"parameters\.currency_thresholds.*NGN: 0 is outside its bounds"),
         ("dataset: trusted.fct_account", "dataset: gray.fct_account", r"parameters\.fact.*dataset"),
         ("from {fact}", "from raw_ledger.m_client", r"raw_ledger\.m_client is not in trusted and kpi"),
         ("from {fact}", "from contacts.customer_contact", r"contacts\.customer_contact is not in trusted and kpi"),
