@@ -29,6 +29,8 @@ class Consent:
 
     state: Ints
     since: Ints
+    ever_no: Bools
+    """Whether it may be NO on any day, past or to come."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ def make_contacts(
     is_fraud = happened(np.where(main, found_out[person], NEVER))
     is_deceased = happened(np.where(main, told[person], NEVER))
     stopped = happened(stop)
-    flagged = (stop < NEVER) | (sms.state == NO) | (by_mail.state == NO)
+    flagged = (stop < NEVER) | sms.ever_no | by_mail.ever_no
     archive = created + span(10 + 120 * draws.uniform("archived after", *keys))
     archives = np.where(is_duplicate, ~flagged & draws.chance("archives twin entry", 0.5, *keys), False)
     never_offered = funnel.offered[person] >= NEVER
@@ -163,19 +165,25 @@ def _consent(
     yes: float,
     happened: Happened,
 ) -> Consent:
-    """Asked on arrival; some withdraw later, and some of those come back."""
+    """Asked on arrival; some say yes later, some withdraw, and some of those come back."""
     asked = draws.choice(f"{channel}/asked", (yes, 0.05, 0.95 - yes), *keys)
     state = np.array([YES, NO, UNKNOWN], dtype=np.int64)[asked]
     state = np.where(is_duplicate & draws.chance(f"{channel}/not asked again", 0.7, *keys), UNKNOWN, state)
     since = np.where(state == UNKNOWN, NEVER, created)
+    agrees = created + span(3 + 11 * draws.uniform(f"{channel}/agrees after", *keys))
+    agrees = np.where((state == UNKNOWN) & draws.chance(f"{channel}/agrees", 0.2, *keys), agrees, NEVER)
+    agreed = happened(agrees)
+    state, since = np.where(agreed, YES, state), np.where(agreed, agrees, since)
     withdraws = created + span(15 + 380 * draws.uniform(f"{channel}/when", *keys))
-    withdraws = np.where((state == YES) & draws.chance(f"{channel}/withdraws", 0.13, *keys), withdraws, NEVER)
+    changes_mind = draws.chance(f"{channel}/withdraws", 0.13, *keys)
+    ever_no = changes_mind | (state == NO)
+    withdraws = np.where((state == YES) & changes_mind, withdraws, NEVER)
     returns = withdraws + span(3 + 60 * draws.uniform(f"{channel}/returns after", *keys))
     returns = np.where((withdraws < NEVER) & draws.chance(f"{channel}/returns", 0.15, *keys), returns, NEVER)
     withdrawn = happened(withdraws)
     state, since = np.where(withdrawn, NO, state), np.where(withdrawn, withdraws, since)
     returned = happened(returns)
-    return Consent(np.where(returned, YES, state), np.where(returned, returns, since))
+    return Consent(np.where(returned, YES, state), np.where(returned, returns, since), ever_no)
 
 
 def _disputes(draws: Draws, people: People, tickets: Tickets, as_of: int) -> tuple[Bools, Ints]:

@@ -111,7 +111,7 @@ def contact_table(
 
 
 def deal_table(draws: Draws, people: People, funnel: Funnel, contacts: Contacts, loan_id: Ints, as_of: int) -> pa.Table:
-    """`crm_deals`: one deal an application. `loan_id` is the ledger's loan by application, -1 without."""
+    """`crm_deals`: one deal an application; some that came to nothing are archived. `loan_id` is the ledger's loan by application, -1 without."""
     made = funnel.applications
     rows = np.argsort(application_ids(made))
     person = made.person[rows]
@@ -128,6 +128,9 @@ def deal_table(draws: Draws, people: People, funnel: Funnel, contacts: Contacts,
     incomplete, kyc, approved = seen(incomplete_at), seen(made.kyc), seen(made.approved)
     declined, accepted, disbursed = seen(made.declined), seen(made.accepted), seen(made.disbursed)
     withdrawn, expired = seen(made.withdrawn), seen(made.expired)
+    given_up = np.minimum(made.withdrawn, made.expired)
+    tidied = np.where(draws.chance("deal tidied up", 0.03, made.person, made.cycle), given_up + 20 * DAY, NEVER)
+    archived = seen(np.minimum(tidied, NEVER))
     reached = [
         withdrawn < NEVER, expired < NEVER, disbursed < NEVER, accepted < NEVER, declined < NEVER,
         approved < NEVER, (incomplete < NEVER) & (kyc >= NEVER),
@@ -146,8 +149,8 @@ def deal_table(draws: Draws, people: People, funnel: Funnel, contacts: Contacts,
             "id": identity,
             "created_at": _ms(made.applied[rows]),
             "updated_at": _ms(modified),
-            "archived": pa.array(np.zeros(len(rows), dtype=bool)),
-            "archived_at": pa.nulls(len(rows), pa.timestamp("us", tz="UTC")),
+            "archived": pa.array(archived < NEVER),
+            "archived_at": _ms(archived),
             "hs_object_id": identity,
             "dealname": title,
             "contact_id": text(contacts.id[contacts.of_person[person]]),

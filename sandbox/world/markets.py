@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from sandbox.world.draws import Ints
+from sandbox.world.units import join, text
 
 MARKETS = ("NG", "GH", "BR", "CI")
 MARKET_NAMES = ("Nigeria", "Ghana", "Brazil", "Côte d'Ivoire")
@@ -169,8 +170,6 @@ def _prefix_column() -> pa.Array:
 
 def national_numbers(market: Ints, owner: Ints) -> pa.Array:
     """A valid national mobile number for each owner, unlike everybody else's (up to ten million owners)."""
-    from sandbox.world.units import join, text
-
     suffix = (owner * 7_368_787 + 1_234_567) % _SUFFIXES
     prefix = market * PREFIXES_A_MARKET + (owner // 3) % PREFIXES_A_MARKET
     return join(_prefix_column().take(pa.array(prefix)), text(suffix, 7))

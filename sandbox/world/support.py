@@ -13,7 +13,7 @@ from sandbox.world.clients import Clients
 from sandbox.world.draws import Bools, Draws, Ints
 from sandbox.world.people import HISTORY_DAYS, START, People
 from sandbox.world.tickets import COMPLAINT, DISPUTE, HARDSHIP, KINDS, Tickets
-from sandbox.world.units import DAY, NEVER, SECOND, join, keep, pick, ranks, text, times
+from sandbox.world.units import DAY, NEVER, SECOND, join, keep, pick, ranks, span, text, times
 
 AGENTS = 8
 USER_ID_BASE = 360_000_000_001
@@ -75,8 +75,11 @@ def make_users(draws: Draws, tickets: Tickets) -> SupportUsers:
     )
 
 
-def user_table(draws: Draws, people: People, clients: Clients, users: SupportUsers) -> pa.Table:
-    """`support_users`: agents, then requesters. Whoever has no sure id gives a phone that works."""
+def user_table(draws: Draws, people: People, clients: Clients, users: SupportUsers, as_of: int) -> pa.Table:
+    """`support_users`: agents, then requesters. Whoever has no sure id gives a phone that works.
+
+    Some are only tied to their client days later, by an agent.
+    """
     person = users.person
     keys = (person, users.is_second.astype(np.int64))
     related = people.is_related[person]
@@ -85,6 +88,11 @@ def user_table(draws: Draws, people: People, clients: Clients, users: SupportUse
     right = clients.id[np.maximum(client, 0)]
     mistyped = known & ~related & draws.chance("user external id wrong", 0.006, *keys)
     external = np.where(mistyped, np.where(right > 30, right - 20, right + 20), right)
+    tied_at = users.created + span(1 + 9 * draws.uniform("user tied after", *keys))
+    tied_later = known & ~related & draws.chance("user tied later", 0.10, *keys)
+    modified = np.where(tied_later & (tied_at <= as_of), tied_at, users.created)
+    tied = known & ~(tied_later & (tied_at > as_of))
+    known &= ~tied_later
     phone_style = spelling.phone_styles(draws, "user phone", *keys)
     phone_style = np.where(known, phone_style, phone_style % spelling.VALID_PHONE_STYLES)
     moved = people.phone_changed[person] < users.created
@@ -101,7 +109,7 @@ def user_table(draws: Draws, people: People, clients: Clients, users: SupportUse
     requesters = pa.table(
         {
             "id": pa.array(users.id),
-            "external_id": keep(text(external), known),
+            "external_id": keep(text(external), tied),
             "name": name,
             "email": spelling.emails(people, person, email_style),
             "phone": spelling.phones(people, person, phone, phone_style),
@@ -111,7 +119,7 @@ def user_table(draws: Draws, people: People, clients: Clients, users: SupportUse
             "tags": pa.repeat("[]", count),
             "user_fields": pick(people.sex[person], '{"segment": null}', '{"segment": "retail"}'),
             "created_at": _seconds(users.created),
-            "updated_at": _seconds(users.created),
+            "updated_at": _seconds(modified),
         }
     )
     number = np.arange(AGENTS, dtype=np.int64)

@@ -53,7 +53,7 @@ def view_world(customers: int, seed: int, as_of: int) -> View:
             "crm_contacts": crm.contact_table(draws, people, funnel, clients, contacts, as_of),
             "crm_deals": crm.deal_table(draws, people, funnel, contacts, book.loan_id, as_of),
             "support_tickets": support.ticket_table(draws, tickets, users, as_of),
-            "support_users": support.user_table(draws, people, clients, users),
+            "support_users": support.user_table(draws, people, clients, users, as_of),
             "support_ticket_events": support.event_table(draws, tickets, users, as_of),
         },
         truth={

@@ -19,7 +19,7 @@ from sandbox.world.store import State, Store, generation_name
 from sandbox.world.units import DAY, EPOCH
 from sandbox.world.view import View, view_world
 
-MODEL = 4
+MODEL = 5
 """Grows when the same seed would give another world: older folders are then made anew."""
 LEDGER_TABLES = (
     "m_office",
