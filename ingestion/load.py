@@ -91,9 +91,10 @@ def load_source(source: SourceName, settings: Settings, clock: Clock) -> SourceR
     with file_lock(home.locks / f"source-{source}.lock", f"load {source}", settings.lock_timeout_s):
         try:
             report = _Load(source, settings, clock).run()
-        except LendloopError as error:
+        except Exception as error:
+            text = str(error) if isinstance(error, LendloopError) else f"{type(error).__name__}: {error}"
             status = read_status(home)[source]
-            write_status(home, status.model_copy(update={"configured": True, "error": str(error)}))
+            write_status(home, status.model_copy(update={"configured": True, "error": text}))
             raise
         report.duration_s = round(time.monotonic() - started, 3)
         write_status(home, _status(read_status(home)[source], report, clock))
@@ -153,6 +154,7 @@ class _Load:
                 self._read(reader, scratch, one)
             self._classify(scratch, [one for one in progress if one.left and one.state.total])
             self._compare_keys(reader, scratch, progress)
+            self._remember_gaps(scratch, progress)
             loaded_at = latest([one.state.last_loaded_at for one in progress])
             load_id = f"{loaded_at:%Y%m%dT%H%M%S%f}"
             for one in progress:
@@ -248,8 +250,11 @@ class _Load:
                 scratch.take(one.table.name, batch)
             one.left = scratch.settle(one.table.name)
         self._classify(scratch, [one for one, _ in late])
-        for one in wanted:
-            if one.source_weight is not None:
+
+    def _remember_gaps(self, scratch: Scratch, progress: list[_Progress]) -> None:
+        """After a whole look at a table, what still weighs otherwise is in quarantine."""
+        for one in progress:
+            if one.source_weight is not None and (one.whole or one.compare):
                 live = one.state.live_weight + scratch.weight_change(one.table.name)
                 self.memory.gaps[one.table.name] = one.source_weight - live
 

@@ -80,11 +80,13 @@ class Loader:
 
     def __init__(self, home: Home, source: Source) -> None:
         dlt = dlt_for(home)
+        packages = home.dlt / "pipelines"
+        packages.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.home = home
         self.source = source
         self.pipeline = dlt.pipeline(
             pipeline_name=source,
-            pipelines_dir=str(home.dlt / "pipelines"),
+            pipelines_dir=str(packages),
             destination=dlt.destinations.duckdb(credentials=str(home.warehouse)),
             dataset_name=f"raw_{source}",
         )

@@ -20,6 +20,9 @@ from lendloop.home import Home
 
 COLUMNS = ("quarantine_id", "source", "table", "key", "reason", "column", "load_id", "quarantined_at", "raw_text")
 
+_WITHOUT_NULLS = """regexp_replace(raw_text, '"[^"]+":null,?', '', 'g')"""
+"""A column that appears without a value makes no other row."""
+
 
 def folder(home: Home, source: str, table: str) -> Path:
     """Where the refused rows of a table lie."""
@@ -46,7 +49,7 @@ def store(home: Home, source: str, table: str, bad: pa.Table, *, load_id: str, q
         )
         rows = connection.sql(
             f"""SELECT * FROM (SELECT DISTINCT
-                    md5(concat_ws(chr(31), ?, ?, key, reason, raw_text)) AS quarantine_id, ? AS source, ? AS "table",
+                    md5(concat_ws(chr(31), ?, ?, key, reason, {_WITHOUT_NULLS})) AS quarantine_id, ? AS source, ? AS "table",
                     key, reason, fault AS "column", ? AS load_id, CAST(? AS TIMESTAMPTZ) AS quarantined_at, raw_text FROM bad)
                 WHERE quarantine_id NOT IN ({known}) ORDER BY quarantine_id""",
             params=[source, table, source, table, load_id, quarantined_at],

@@ -44,7 +44,7 @@ class Scratch:
     """Takes batches of a source, gives back the rows to write and the rows to quarantine."""
 
     def __init__(self, folder: Path, as_of: datetime) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.connection = duckdb.connect(":memory:")
         self.connection.execute(
             f"SET timezone = 'UTC'; SET temp_directory = {literal(str(folder))}; SET memory_limit = '{MEMORY_LIMIT}'"

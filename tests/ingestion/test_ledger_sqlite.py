@@ -52,11 +52,15 @@ def test_a_first_load_brings_every_row_with_money_exact_and_a_second_writes_noth
     first = load_source("ledger", settings, clock)
     assert (first.new, first.changed) == (10, True)
     assert warehouse.one("SELECT sum(principal_amount) FROM raw_ledger.m_loan") == Decimal("15.500005")
-    loaded = warehouse.path.stat().st_mtime_ns, warehouse.path.read_bytes()
+    assert warehouse.one("SELECT count(*) FROM raw_ledger_staging.m_loan") == 0
+    packages = settings.home.dlt / "pipelines"
+    assert packages.stat().st_mode & 0o777 == 0o700
+    assert not list(packages.rglob("*.parquet"))
+    loaded = warehouse.path.read_bytes()
     second = load_source("ledger", settings, clock)
     assert not second.changed
     assert (second.new, second.rows_changed, second.deleted, second.unchanged) == (0, 0, 0, 10)
-    assert warehouse.path.read_bytes() == loaded[1]
+    assert warehouse.path.read_bytes() == loaded
     assert read_status(settings.home)["ledger"].rows["m_loan"] == 5
 
 
@@ -265,3 +269,20 @@ def test_the_warehouse_lock_is_free_after_a_load_and_a_busy_one_is_named(
 def test_the_declarations_hold_together(make_settings: MakeSettings) -> None:
     assert check(make_settings()) == []
     assert "contacts.nothing" in check(make_settings(crm_properties={"contacts.nothing": "x"}))[0]
+
+
+def test_an_unforeseen_failure_is_in_the_status_too(
+    ledger: Ledger, settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger.add_client(1)
+    ledger.add_loan(1)
+
+    def break_down(*_: object) -> None:
+        raise ValueError("nobody thought of this")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("ingestion.load.write_rows", break_down)
+        with pytest.raises(ValueError, match="nobody thought"):
+            load_source("ledger", settings, clock)
+    assert "nobody thought of this" in str(read_status(settings.home)["ledger"].error)
+    assert load_source("ledger", settings, clock).new == 2
