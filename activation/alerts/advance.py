@@ -32,7 +32,7 @@ from activation.alerts.store import (
 from activation.alerts.subject import PIPELINE, Subject, of_rule, pipeline
 from activation.ops import open_ops, writing
 from activation.ops import tables as t
-from activation.ops.failures import PipelineFailure, record_failures
+from activation.ops.failures import PipelineFailure, concerning, record_failures
 from activation.rules.model import Rule
 from lendloop.clock import Clock
 from lendloop.settings import Settings
@@ -110,7 +110,7 @@ class _Advance:
             self._subject(
                 subject,
                 self._findings(subject),
-                _inhibitor(subject, broken),
+                concerning(broken, subject.rule, subject.sources, subject.tables),
                 silences,
                 plan,
                 first=self._is_first(subject),
@@ -239,18 +239,6 @@ def _is_history(subject: Subject, entity: Entity, now: datetime) -> bool:
         and entity.occurred_at is not None
         and now - entity.occurred_at > subject.backfill_after
     )
-
-
-def _inhibitor(subject: Subject, broken: list[Row[Any]]) -> str | None:
-    """The failure that makes this rule's data unreliable, if one does."""
-    for row in broken:
-        if (
-            subject.rule in row.rules
-            or set(subject.sources) & set(row.sources)
-            or set(subject.tables) & set(row.datasets)
-        ):
-            return str(row.key)
-    return None
 
 
 def _holds(subject: Subject, entity: str, inhibitor: str | None, silences: Any) -> tuple[str, ...]:

@@ -25,7 +25,8 @@ from lendloop.errors import ConfigurationError, LockTimeoutError
 from lendloop.settings import Settings
 
 LOCK_TIMEOUT_S = 30.0
-BUDGET_S = 60.0
+BUDGET_S = 45.0
+"""A sensor's tick ends after 60 s."""
 SETTLE_S = 2.0
 """An unanswered request may still be on its way in: so long before what is unknown is looked up."""
 PATIENCE = 2

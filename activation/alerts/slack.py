@@ -73,6 +73,8 @@ class Slack:
                     break
         except SlackApiError as error:
             answer = _refused(error)
+            if answer.outcome == "failed":
+                return Sent("failed", f"perhaps sent, and it can't be looked up: {answer.reason}")
             return Sent("unknown", f"can't look it up: {answer.reason}", answer.retry_after_s)
         except (OSError, HTTPException, SlackClientError) as error:
             return Sent("unknown", f"can't look it up: {_line(error)}")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, Row, insert, select, update
 
 from activation.ops import tables as t
 from lendloop.clock import Clock
@@ -63,3 +63,19 @@ def record_failures(connection: Connection, failures: Iterable[PipelineFailure],
         connection.execute(
             update(table).where(table.c.key == failure.key).values(occurrences=known.occurrences + 1, **values)
         )
+
+
+def standing_failures(connection: Connection) -> list[Row[Any]]:
+    """The failures without a success since, by key."""
+    table = t.pipeline_failure
+    return list(connection.execute(select(table).where(table.c.resolved_at.is_(None)).order_by(table.c.key)).all())
+
+
+def concerning(
+    failures: Iterable[Row[Any]], rule: str, sources: Collection[str], datasets: Collection[str]
+) -> str | None:
+    """The key of a failure that makes a rule's data unreliable, if one does."""
+    for row in failures:
+        if rule in row.rules or set(sources) & set(row.sources) or set(datasets) & set(row.datasets):
+            return str(row.key)
+    return None

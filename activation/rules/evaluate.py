@@ -15,7 +15,7 @@ from sqlalchemy import Connection, insert, select, update
 
 from activation.ops import open_ops, writing
 from activation.ops import tables as t
-from activation.ops.failures import PipelineFailure, record_failures
+from activation.ops.failures import PipelineFailure, concerning, record_failures, standing_failures
 from activation.rules.model import Rule
 from activation.rules.query import Finding, run_query
 from activation.rules.text import fill, number
@@ -113,6 +113,9 @@ def evaluate_rule(
     frozen = _frozen(rule, statuses, settings, clock)
     with writing(engine) as connection:
         record_failures(connection, failures, clock)
+        failure = concerning(standing_failures(connection), rule.rule, rule.requires.sources, rule.tables)
+        if frozen is None and failure is not None and outcome != "error":
+            frozen = f"{failure} failed and has not succeeded since"
         evaluation_id: int = connection.execute(
             insert(t.rule_evaluation)
             .values(

@@ -9,6 +9,7 @@ import pytest
 
 from activation.alerts import Routes, outbox_failures, resend_failed
 from activation.alerts.deliver import utc_now
+from activation.ops import exclusively, open_ops
 
 
 def one_alert(lender: Any, number: int = 1) -> None:
@@ -152,3 +153,26 @@ def test_a_slack_that_is_down_costs_little_time_and_nothing_is_lost(make_lender:
     assert (report.sent, report.waiting, report.failed) == (0, 1, 0)
     up = make_lender(**inbox.settings)
     assert up.deliver().sent == 1
+
+
+def test_what_can_never_be_looked_up_is_given_up_visibly(lender: Any, inbox: Any) -> None:
+    one_alert(lender)
+    inbox.misbehave(system="slack", count=1, path="chat.postMessage", kind="reset")
+    inbox.misbehave(
+        system="slack", path="conversations", kind="status", status=200, body={"ok": False, "error": "missing_scope"}
+    )
+    report = lender.deliver()
+    assert (report.sent, report.failed) == (0, 1)
+    assert "perhaps sent, and it can't be looked up: Slack refused it: missing_scope" in report.failures[0]
+
+
+def test_a_second_process_that_delivers_leaves_it_to_the_first(
+    lender: Any, inbox: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one_alert(lender)
+    monkeypatch.setattr("activation.alerts.deliver.LOCK_TIMEOUT_S", 0.1)
+    with exclusively(open_ops(lender.settings), lender.settings, "outbox", "deliver elsewhere", 1.0):
+        report = lender.deliver()
+    assert "deliver elsewhere" in report.note
+    assert inbox.slack == []
+    assert lender.deliver().sent == 1

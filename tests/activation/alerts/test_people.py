@@ -124,6 +124,12 @@ def test_a_reported_failure_inhibits_the_rules_it_concerns_until_its_recovery(le
     assert "http://127.0.0.1:3000/runs/1" in text
     assert "3 failures against 0 failures" in text
     lender.later(hours=1)
+    lender.sql("create table kept as from trusted.fct_account_transaction")
+    lender.sql("delete from trusted.fct_account_transaction")
+    (evaluation,), advanced, _ = lender.run()
+    assert evaluation.frozen == "step:dbt_build failed and has not succeeded since"
+    assert (evaluation.cleared, advanced.resolved) == (0, 0)
+    lender.sql("insert into trusted.fct_account_transaction from kept")
     recovery = failure.model_copy(update={"resolved": True})
     report_failures(lender.settings, [recovery], lender.clock)
     lender.run()
