@@ -48,6 +48,8 @@ class PublishedLender:
         self.rows: dict[str, list[dict[str, Any]]] = {name: [] for name in _TABLES}
         self.version = 0
         self.absent: set[str] = set()
+        self.groups: dict[str, tuple[str, datetime | None]] = {}
+        """State and age of consistency groups, as the publisher leaves them."""
         self.overrides: dict[str, Any] = {}
         self.status = {
             name: SourceStatus(source=name, configured=True, succeeded_as_of=AS_OF)  # type: ignore[arg-type]
@@ -150,6 +152,10 @@ class PublishedLender:
                 connection.execute(
                     "create table publication.consistency_group (name varchar, state varchar, published_as_of timestamptz)"
                 )
+                for group, (state, since) in self.groups.items():
+                    connection.execute(
+                        "insert into publication.consistency_group values (?, ?, ?)", [group, state, since]
+                    )
             os.replace(draft, self.home / file)
 
 

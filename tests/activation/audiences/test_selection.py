@@ -141,6 +141,16 @@ def test_a_stale_exclusion_source_adds_nobody_keeps_members_and_still_lets_withd
     assert sync("approved_not_accepted").added == 1
 
 
+def test_a_group_whose_audit_failed_is_as_old_as_what_readers_see_of_it(lender: PublishedLender, sync: Sync) -> None:
+    lender.approved(lender.person("p"))
+    lender.groups = {"support": ("stale", lender.as_of - timedelta(hours=30)), "portfolio": ("fresh", None)}
+    assert sync("approved_not_accepted").desired == 1
+    lender.groups["support"] = ("stale", lender.as_of - timedelta(hours=40))
+    assert sync("approved_not_accepted").held_back == {"support_stale": 1}
+    lender.groups = {"customer": ("absent", None)}
+    assert sync("approved_not_accepted").outcome == "skipped"
+
+
 def test_a_stale_ledger_stops_the_plan_by_name(lender: PublishedLender, sync: Sync) -> None:
     lender.written_off(lender.person("p"))
     lender.status["ledger"].succeeded_as_of = lender.as_of - timedelta(hours=37)
