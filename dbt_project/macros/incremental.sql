@@ -10,8 +10,14 @@
 ({% for column in columns %}{{ fresh }}.{{ column }} is distinct from {{ built }}.{{ column }}{{ ' or ' if not loop.last }}{% endfor %})
 {%- endmacro %}
 
-{# Post-hook: delete rows whose raw row, or whose loan, is gone. #}
-{% macro delete_what_left(key, staging) -%}
-delete from {{ '{{ this }}' }} where {{ key }} not in (select {{ key }} from {{ "{{ ref('" ~ staging ~ "') }}" }})
-{%- if key != 'account_transaction_id' %} or loan_id not in (select loan_id from {{ "{{ ref('fct_loan') }}" }}){% endif %}
+{#
+  Post-hook: delete rows whose raw row is gone or now belongs to another `parent`, or whose loan is gone.
+  (A row that moved to a loan that is gone is written by nobody.)
+#}
+{% macro delete_what_left(key, staging, parent='loan_id') -%}
+delete from {{ '{{ this }}' }} as built where not exists (
+    select 1 from {{ "{{ ref('" ~ staging ~ "') }}" }} as live
+    where live.{{ key }} = built.{{ key }} and live.{{ parent }} = built.{{ parent }}
+)
+{%- if parent == 'loan_id' %} or loan_id not in (select loan_id from {{ "{{ ref('fct_loan') }}" }}){% endif %}
 {%- endmacro %}

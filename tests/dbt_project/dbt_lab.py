@@ -7,12 +7,12 @@ What does not: assertions.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -69,7 +69,11 @@ class Lab:
     def set_clock(self, as_of: date | datetime) -> None:
         """A date is the business date everywhere; an instant leaves it to each market's zone."""
         day = None if isinstance(as_of, datetime) else as_of
-        instant = as_of if isinstance(as_of, datetime) else datetime(as_of.year, as_of.month, as_of.day, 23, 59, 59, tzinfo=UTC)
+        instant = (
+            as_of
+            if isinstance(as_of, datetime)
+            else datetime(as_of.year, as_of.month, as_of.day, 23, 59, 59, tzinfo=UTC)
+        )
         with self.connect() as con:
             con.execute("delete from raw_meta.clock")
             con.execute("insert into raw_meta.clock values (?, ?)", [instant, day])
@@ -134,7 +138,9 @@ class Lab:
 
     def build(self, *arguments: str) -> Any:
         """`dbt build` without unit tests; fails with dbt's words when a model or a blocking test does."""
-        outcome = self.dbt("build", "--exclude-resource-type", "unit_test", "--exclude-resource-type", "exposure", *arguments)
+        outcome = self.dbt(
+            "build", "--exclude-resource-type", "unit_test", "--exclude-resource-type", "exposure", *arguments
+        )
         assert outcome.exception is None, outcome.exception
         bad = [
             f"{result.node.name} {result.status}: {result.message}"

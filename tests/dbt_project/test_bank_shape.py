@@ -50,17 +50,59 @@ def lab(make_lab: Callable[[str], Lab]) -> Lab:
     lab.load(
         "raw_ledger.m_loan_repayment_schedule",
         [
-            {"id": 1, "loan_id": 1, "installment": 1, "duedate": date(1998, 11, 30), "principal_amount": 100, "completed_derived": False},
-            {"id": 2, "loan_id": 1, "installment": 2, "duedate": date(1998, 12, 30), "principal_amount": 100, "completed_derived": False},
-            {"id": 3, "loan_id": 2, "installment": 1, "duedate": date(1998, 12, 1), "principal_amount": 200, "completed_derived": True},
-            {"id": 4, "loan_id": 2, "installment": 2, "duedate": date(1999, 1, 1), "principal_amount": 200, "completed_derived": False},
-            {"id": 5, "loan_id": 4, "installment": 1, "duedate": date(1998, 2, 1), "principal_amount": 75, "completed_derived": False},
+            {
+                "id": 1,
+                "loan_id": 1,
+                "installment": 1,
+                "duedate": date(1998, 11, 30),
+                "principal_amount": 100,
+                "completed_derived": False,
+            },
+            {
+                "id": 2,
+                "loan_id": 1,
+                "installment": 2,
+                "duedate": date(1998, 12, 30),
+                "principal_amount": 100,
+                "completed_derived": False,
+            },
+            {
+                "id": 3,
+                "loan_id": 2,
+                "installment": 1,
+                "duedate": date(1998, 12, 1),
+                "principal_amount": 200,
+                "completed_derived": True,
+            },
+            {
+                "id": 4,
+                "loan_id": 2,
+                "installment": 2,
+                "duedate": date(1999, 1, 1),
+                "principal_amount": 200,
+                "completed_derived": False,
+            },
+            {
+                "id": 5,
+                "loan_id": 4,
+                "installment": 1,
+                "duedate": date(1998, 2, 1),
+                "principal_amount": 75,
+                "completed_derived": False,
+            },
         ],
     )
     lab.load(
         "raw_ledger.m_loan_transaction",
         [
-            {"id": n, "loan_id": n, "is_reversed": False, "transaction_type_enum": 1, "transaction_date": date(1998, 1, 1), "amount": amount}
+            {
+                "id": n,
+                "loan_id": n,
+                "is_reversed": False,
+                "transaction_type_enum": 1,
+                "transaction_date": date(1998, 1, 1),
+                "amount": amount,
+            }
             for n, amount in ((1, 1200), (2, 2400), (3, 500), (4, 900))
         ],
     )
@@ -68,8 +110,20 @@ def lab(make_lab: Callable[[str], Lab]) -> Lab:
     lab.load(
         "raw_ledger.m_savings_account_transaction",
         [
-            {"id": 70, "savings_account_id": 7, "transaction_type_enum": 1, "transaction_date": date(1993, 3, 1), "amount": Decimal("76500")},
-            {"id": 71, "savings_account_id": 7, "transaction_type_enum": 2, "transaction_date": date(1993, 3, 2), "amount": Decimal("0.1")},
+            {
+                "id": 70,
+                "savings_account_id": 7,
+                "transaction_type_enum": 1,
+                "transaction_date": date(1993, 3, 1),
+                "amount": Decimal("76500"),
+            },
+            {
+                "id": 71,
+                "savings_account_id": 7,
+                "transaction_type_enum": 2,
+                "transaction_date": date(1993, 3, 2),
+                "amount": Decimal("0.1"),
+            },
         ],
     )
     lab.build()
@@ -81,14 +135,18 @@ def test_par_is_the_whole_outstanding_principal_of_late_loans(lab: Lab) -> None:
         "select market, currency, loan_count, par_1_principal, par_30_principal, par_60_principal, outstanding_principal, par_30"
         " from kpi.kpi_portfolio_market_daily"
     ) == [("ZZ", "CZK", 2, 600, 600, 0, 2000, Decimal("0.3"))]
-    assert lab.rows("select days_past_due, dpd_bucket, overdue_amount from trusted.fct_loan where loan_id = 1") == [(31, "31-60", 200)]
+    assert lab.rows("select days_past_due, dpd_bucket, overdue_amount from trusted.fct_loan where loan_id = 1") == [
+        (31, "31-60", 200)
+    ]
 
 
 def test_balances_the_ledger_does_not_derive_follow_from_those_it_does(lab: Lab) -> None:
-    assert lab.rows("select principal_written_off, total_outstanding, days_past_due from trusted.fct_loan where loan_id = 4") == [(600, 0, 0)]
-    assert lab.rows("select as_of_date, written_off_amount from trusted.agg_portfolio_daily where written_off_amount > 0") == [
-        (date(1998, 6, 1), 600)
-    ]
+    assert lab.rows(
+        "select principal_written_off, total_outstanding, days_past_due from trusted.fct_loan where loan_id = 4"
+    ) == [(600, 0, 0)]
+    assert lab.rows(
+        "select as_of_date, written_off_amount from trusted.agg_portfolio_daily where written_off_amount > 0"
+    ) == [(date(1998, 6, 1), 600)]
 
 
 def test_clients_without_names_or_contacts_stay_apart_and_unreachable(lab: Lab) -> None:
@@ -109,7 +167,12 @@ def test_money_on_accounts_keeps_every_decimal(lab: Lab) -> None:
 
 
 def test_a_second_build_with_nothing_new_changes_no_row(lab: Lab) -> None:
-    tables = [name for (name,) in lab.rows("select table_schema || '.' || table_name from information_schema.tables where table_schema in ('trusted', 'kpi', 'contacts')")]
+    tables = [
+        name
+        for (name,) in lab.rows(
+            "select table_schema || '.' || table_name from information_schema.tables where table_schema in ('trusted', 'kpi', 'contacts')"
+        )
+    ]
     before = {name: lab.rows(f"select * from {name} order by all") for name in tables}
     lab.build()
     after = {name: lab.rows(f"select * from {name} order by all") for name in tables}

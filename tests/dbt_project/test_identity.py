@@ -11,7 +11,15 @@ from dbt_lab import Lab
 
 MADE = datetime(2026, 1, 1, tzinfo=UTC)
 BORN = date(1990, 5, 17)
-SELECT = ("--indirect-selection", "cautious", "--select", "+map_customer_source", "+dim_customer", "+fct_suppression", "+customer_contact")
+SELECT = (
+    "--indirect-selection",
+    "cautious",
+    "--select",
+    "+map_customer_source",
+    "+dim_customer",
+    "+fct_suppression",
+    "+customer_contact",
+)
 
 
 def client(number: int, first: str, last: str, **more: Any) -> dict[str, Any]:
@@ -170,7 +178,9 @@ def test_hashes_are_keyed_and_the_same_for_every_spelling_of_a_number(lab: Lab) 
     from dbt_lab import HASH_KEY
 
     expected = hmac.new(HASH_KEY.encode(), b"+2348031234567", hashlib.sha256).hexdigest()
-    assert lab.rows("select distinct value_hash from gray.int_contact_point where value = '+2348031234567'") == [(expected,)]
+    assert lab.rows("select distinct value_hash from gray.int_contact_point where value = '+2348031234567'") == [
+        (expected,)
+    ]
 
 
 def test_keys_stay_when_records_join_and_closed_links_are_kept(lab: Lab) -> None:
@@ -179,7 +189,9 @@ def test_keys_stay_when_records_join_and_closed_links_are_kept(lab: Lab) -> None
     lab.load("raw_ledger.m_client", [client(11, "Emeka", "Uche", mobile_no="+2348035555555")])
     lab.delete("raw_crm.contacts", ["108"])
     lab.build(*SELECT)
-    assert lab.rows("select person_key from trusted.map_customer_source where source = 'ledger' and source_id = '11'") == [before]
+    assert lab.rows(
+        "select person_key from trusted.map_customer_source where source = 'ledger' and source_id = '11'"
+    ) == [before]
     assert lab.rows("select valid_to from trusted.map_customer_source where source_id = '108'") == [(date(2026, 4, 1),)]
     assert lab.rows("select valid_to, valid_from from trusted.map_customer_source where source_id = '107'") == [
         (None, MADE.date())

@@ -17,7 +17,7 @@ START = date(2026, 3, 1)
 
 
 def select(*models: str) -> tuple[str, ...]:
-    return ("--indirect-selection", "cautious", "--select", *(f"+{model}" for model in models))
+    return ("--exclude-resource-type", "test", "--select", *(f"+{model}" for model in models))
 
 
 def loan(number: int, **more: Any) -> dict[str, Any]:
@@ -85,24 +85,40 @@ def something_happens(lab: Lab, draw: random.Random, round_number: int) -> None:
     """One of everything that can change a fact, at random."""
     fresh = 1000 * round_number
     lab.set_clock(START + timedelta(days=round_number * draw.choice((0, 1, 3))))
-    lab.load("raw_ledger.m_loan_transaction", [transaction(fresh + n, draw.randint(1, 25)) for n in range(draw.randint(0, 5))])
     lab.load(
         "raw_ledger.m_loan_transaction",
-        [transaction(n, draw.randint(1, 20), is_reversed=True, amount=draw.randint(1, 99)) for n in draw.sample(range(1, 81), 4)],
+        [transaction(fresh + n, draw.randint(1, 25)) for n in range(draw.randint(0, 5))],
+    )
+    lab.load(
+        "raw_ledger.m_loan_transaction",
+        [
+            transaction(n, draw.randint(1, 20), is_reversed=True, amount=draw.randint(1, 99))
+            for n in draw.sample(range(1, 81), 4)
+        ],
     )
     lab.delete("raw_ledger.m_loan_transaction", draw.sample(range(1, 81), 3))
     lab.load(
         "raw_ledger.m_loan_repayment_schedule",
         [
-            installment(n, n % 20 + 1, completed_derived=True, obligations_met_on_date=START + timedelta(days=draw.randint(0, 9)))
+            installment(
+                n,
+                n % 20 + 1,
+                completed_derived=True,
+                obligations_met_on_date=START + timedelta(days=draw.randint(0, 9)),
+            )
             for n in draw.sample(range(1, 61), 5)
         ],
     )
     lab.delete("raw_ledger.m_loan_repayment_schedule", draw.sample(range(1, 61), 2))
     lab.load("raw_ledger.m_loan", [loan(n, product_id=draw.randint(1, 3)) for n in draw.sample(range(1, 26), 4)])
     lab.delete("raw_ledger.m_loan", [draw.randint(1, 20)])
-    lab.load("raw_ledger.m_client", [{"id": draw.randint(1, 7), "office_id": draw.randint(1, 3), "created_on_utc": MADE}])
-    lab.load("raw_ledger.m_savings_account", [{"id": draw.randint(1, 9), "client_id": draw.randint(1, 7), "currency_code": "NGN"}])
+    lab.load(
+        "raw_ledger.m_client", [{"id": draw.randint(1, 7), "office_id": draw.randint(1, 3), "created_on_utc": MADE}]
+    )
+    lab.load(
+        "raw_ledger.m_savings_account",
+        [{"id": draw.randint(1, 9), "client_id": draw.randint(1, 7), "currency_code": "NGN"}],
+    )
     lab.load("raw_ledger.m_savings_account_transaction", [movement(fresh + n, draw.randint(1, 9)) for n in range(3)])
     lab.delete("raw_ledger.m_savings_account_transaction", draw.sample(range(1, 41), 2))
 
@@ -139,7 +155,10 @@ def daily(make_lab: Callable[[str], Lab]) -> Lab:
     lab.load("raw_ledger.m_loan", [loan(1, client_id=1), loan(2, client_id=1, product_id=2)])
     lab.load(
         "raw_ledger.m_loan_transaction",
-        [transaction(1, 1, transaction_date=START - timedelta(days=1), amount=40), transaction(2, 1, transaction_date=START, amount=60)],
+        [
+            transaction(1, 1, transaction_date=START - timedelta(days=1), amount=40),
+            transaction(2, 1, transaction_date=START, amount=60),
+        ],
     )
     lab.build(*select("kpi_portfolio_daily"))
     return lab

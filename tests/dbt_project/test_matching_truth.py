@@ -38,7 +38,9 @@ def one(con: duckdb.DuckDBPyConnection, sql: str) -> object:
 @pytest.mark.slow
 def test_no_two_people_are_merged(judged: duckdb.DuckDBPyConnection) -> None:
     assert one(judged, "select count(*) from known where person_key is null") == 0
-    assert judged.execute("select person_key from known group by 1 having count(distinct person_id) > 1").fetchall() == []
+    assert (
+        judged.execute("select person_key from known group by 1 having count(distinct person_id) > 1").fetchall() == []
+    )
 
 
 @pytest.mark.slow

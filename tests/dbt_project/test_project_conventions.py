@@ -37,12 +37,18 @@ def test_every_model_is_described_and_belongs_to_a_group_with_an_owner(manifest:
         assert owners[node["group"]]["email"].endswith("@example.org"), node["name"]
 
 
-def test_what_readers_see_has_an_enforced_contract_and_a_dictionary_term_on_every_column(manifest: dict[str, Any]) -> None:
-    terms = {doc["name"]: doc["block_contents"] for doc in manifest["docs"].values() if doc["package_name"] == "lendloop"}
+def test_what_readers_see_has_an_enforced_contract_and_a_dictionary_term_on_every_column(
+    manifest: dict[str, Any],
+) -> None:
+    terms = {
+        doc["name"]: doc["block_contents"] for doc in manifest["docs"].values() if doc["package_name"] == "lendloop"
+    }
     assert len(readable(manifest)) >= 22
     for node in readable(manifest):
         assert node["contract"]["enforced"], node["name"]
-        assert {"owner", "consistency_group", "publish", "contact_data", "freshness_hours"} <= set(node["config"]["meta"])
+        assert {"owner", "consistency_group", "publish", "contact_data", "freshness_hours"} <= set(
+            node["config"]["meta"]
+        )
         assert node["config"]["meta"]["consistency_group"] == node["group"]
         assert node["config"]["meta"]["contact_data"] == (node["schema"] == "contacts")
         for name, column in node["columns"].items():
@@ -75,7 +81,9 @@ def test_no_model_reads_the_wall_clock_or_selects_everything() -> None:
 
 
 def test_what_only_duckdb_can_do_is_in_macros() -> None:
-    own_words = re.compile(r"strip_accents|damerau|unnest\(|range\(|timezone\(|::|epoch|list_|struct_|read_csv|qualify\b")
+    own_words = re.compile(
+        r"strip_accents|damerau|unnest\(|range\(|timezone\(|::|epoch|list_|struct_|read_csv|qualify\b"
+    )
     for path in (PROJECT / "models").rglob("*.sql"):
         assert not own_words.search(path.read_text().lower()), path.name
 

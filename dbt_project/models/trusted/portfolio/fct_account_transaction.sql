@@ -3,7 +3,7 @@
     unique_key='account_transaction_id',
     incremental_strategy='delete+insert',
     on_schema_change='append_new_columns',
-    post_hook=delete_what_left('account_transaction_id', 'stg_ledger__account_transactions')
+    post_hook=delete_what_left('account_transaction_id', 'stg_ledger__account_transactions', parent='account_id')
 ) }}
 
 with transactions as (
