@@ -166,6 +166,7 @@ def test_money_on_accounts_keeps_every_decimal(lab: Lab) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_second_build_with_nothing_new_changes_no_row(lab: Lab) -> None:
     tables = [
         name
@@ -180,6 +181,7 @@ def test_a_second_build_with_nothing_new_changes_no_row(lab: Lab) -> None:
     assert len(tables) >= 22
 
 
+@pytest.mark.slow
 def test_unit_tests_of_the_business_rules_pass(lab: Lab) -> None:
     outcome = lab.dbt("test", "--select", "test_type:unit")
     assert outcome.exception is None, outcome.exception
@@ -187,6 +189,7 @@ def test_unit_tests_of_the_business_rules_pass(lab: Lab) -> None:
     assert len(outcome.result.results) >= 12
 
 
+@pytest.mark.slow
 def test_nothing_at_all_in_raw_still_builds(make_lab: Callable[[str], Lab]) -> None:
     empty = make_lab("empty")
     empty.set_clock(datetime(2026, 3, 31, 12, tzinfo=UTC))

@@ -183,6 +183,7 @@ def test_hashes_are_keyed_and_the_same_for_every_spelling_of_a_number(lab: Lab) 
     ]
 
 
+@pytest.mark.slow
 def test_keys_stay_when_records_join_and_closed_links_are_kept(lab: Lab) -> None:
     (before,) = lab.rows("select person_key from trusted.map_customer_source where source_id = '107'")
     lab.set_clock(date(2026, 4, 1))
@@ -198,6 +199,7 @@ def test_keys_stay_when_records_join_and_closed_links_are_kept(lab: Lab) -> None
     ]
 
 
+@pytest.mark.slow
 def test_contacts_forgotten_at_the_source_leave_no_text_behind(lab: Lab) -> None:
     lab.load("raw_crm.contacts", [contact(111, "Not", "Aphone")])
     lab.build(*SELECT)

@@ -178,6 +178,7 @@ def test_days_before_the_first_snapshot_have_flows_and_no_stock(daily: Lab) -> N
     assert daily.rows("select distinct as_of_date from kpi.kpi_portfolio_daily") == [(START,)]
 
 
+@pytest.mark.slow
 def test_the_past_keeps_its_stock_and_a_late_reversal_corrects_the_day_it_belongs_to(daily: Lab) -> None:
     daily.set_clock(TOMORROW)
     daily.load("raw_ledger.m_loan", [loan(1, client_id=1, principal_outstanding_derived=300)])
@@ -194,6 +195,7 @@ def test_the_past_keeps_its_stock_and_a_late_reversal_corrects_the_day_it_belong
     assert days(daily) == [(START, 1, 500, 0), (START, 2, 500, 0), (TOMORROW, 1, 300, 200)]
 
 
+@pytest.mark.slow
 def test_the_stock_of_today_is_replaced_by_the_next_build(daily: Lab) -> None:
     daily.load("raw_ledger.m_loan", [loan(1, client_id=1, product_id=3, principal_outstanding_derived=250)])
     daily.build(*select("kpi_portfolio_daily"))
