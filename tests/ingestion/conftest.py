@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 
 from lendloop.clock import Clock, parse_clock
-from lendloop.settings import Settings
+from lendloop.settings import Settings, load_settings
 from sandbox.serve import Options, Running, running
 from tests.postgres import postgres_over_tcp
 
@@ -32,7 +32,7 @@ def make_settings(tmp_path: Path) -> Callable[..., Settings]:
     """Settings with a home of their own; every argument is a field."""
 
     def make(**fields: Any) -> Settings:
-        return Settings.model_validate({"LENDLOOP_HOME": tmp_path / "home", "lock_timeout_s": 60, **fields})
+        return load_settings(**{"_env_file": None, "LENDLOOP_HOME": tmp_path / "home", "lock_timeout_s": 60, **fields})
 
     return make
 

@@ -9,9 +9,9 @@ from pathlib import Path
 def main() -> None:
     from ingestion.load import load_source
     from lendloop.clock import parse_clock
-    from lendloop.settings import Settings
+    from lendloop.settings import load_settings
 
-    settings = Settings.model_validate({"LENDLOOP_HOME": Path(sys.argv[1]), "ledger_url": sys.argv[2]})
+    settings = load_settings(_env_file=None, LENDLOOP_HOME=Path(sys.argv[1]), ledger_url=sys.argv[2])
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     load_source("ledger", settings, parse_clock("2024-03-01T12:00:00Z"))
