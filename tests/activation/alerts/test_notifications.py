@@ -6,6 +6,8 @@ import json
 import time
 from typing import Any
 
+import pytest
+
 from activation.alerts import alert_status
 
 
@@ -206,6 +208,7 @@ def test_a_rule_that_cannot_be_evaluated_is_a_system_failure_until_it_can(lender
     assert "Resolved: Pipeline failure: rule:ticket_backlog" in inbox.texts[-1]
 
 
+@pytest.mark.slow
 def test_a_big_first_load_is_quick_and_still_one_message_within_slacks_limits(lender: Any, inbox: Any) -> None:
     lender.only("large_transaction")
     lender.sql(
