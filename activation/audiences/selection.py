@@ -209,8 +209,8 @@ def _decide(
                         case when not coalesce(permission.is_permitted, false) then 'no_consent' end,
                         case when weak_link.person_key is not null or not coalesce(contact.sure, true) then 'no_sure_link' end,
                         case when {_once(audience)} then 'once' end,
-                        case when hold_out.person_key is not null
-                            or sha256($outer || unhex(sha256($inner || encode($salt || ':' || candidate.person_key))))[1:8] < $threshold
+                        case when coalesce(arm.is_held_out,
+                            sha256($outer || unhex(sha256($inner || encode($salt || ':' || candidate.person_key))))[1:8] < $threshold)
                             then 'hold_out' end
                     ],
                     coalesce(suppression.reasons, []), cast($facts as varchar[])
@@ -221,8 +221,7 @@ def _decide(
             left join permission on permission.person_key = candidate.person_key
             left join suppression on suppression.person_key = candidate.person_key
             left join weak_link on weak_link.person_key = candidate.person_key
-            left join (select distinct person_key from state.hold_out where {str(audience.holdout is not None).lower()}) as hold_out
-                on hold_out.person_key = candidate.person_key
+            left join state.arm as arm on arm.person_key = candidate.person_key and arm.salt = $salt
             left join state.engagement as engaged on engaged.person_key = candidate.person_key
             left join (select person_key, max(expires_on) expires_on from state.quote group by person_key) as quoted
                 on quoted.person_key = candidate.person_key
@@ -236,7 +235,7 @@ def _decide(
         {
             "inner": inner,
             "outer": outer,
-            "salt": f"{audience.name}:{audience.holdout.salt}" if audience.holdout else "",
+            "salt": _salt(audience),
             "threshold": f"{round(share * 2**32):08x}",
             "facts": facts,
             "known": list(REASON_ORDER),
@@ -249,6 +248,11 @@ def _decide(
             "select reasons[1], count(*) from decision where len(reasons) > 0 group by 1 order by 1"
         ).fetchall()
     )
+
+
+def _salt(audience: Audience) -> str:
+    """What a hold-out is drawn with; empty when there is none. Whoever was drawn with it stays in their arm."""
+    return f"{audience.name}:{audience.holdout.salt}" if audience.holdout else ""
 
 
 def _once(audience: Audience) -> str:
@@ -312,9 +316,10 @@ def _freeze(connection: duckdb.DuckDBPyConnection, audience: Audience, clock: Cl
         {"as_of": clock.as_of, "version": audience.version},
     )
     connection.execute(
-        "insert into state.hold_out select person_key, $as_of, $version from decision"
-        " where reasons = ['hold_out'] and person_key not in (select person_key from state.hold_out) order by person_key",
-        {"as_of": clock.as_of, "version": audience.version},
+        "insert into state.arm select person_key, $salt, len(reasons) = 1, $as_of, $version from decision"
+        " where $salt <> '' and (len(reasons) = 0 or reasons = ['hold_out'])"
+        " and person_key not in (select person_key from state.arm where salt = $salt) order by person_key",
+        {"as_of": clock.as_of, "version": audience.version, "salt": _salt(audience)},
     )
     connection.execute(
         "update state.engagement set left_as_of = $as_of where left_as_of is null"

@@ -27,7 +27,8 @@ create table if not exists state.quote (
     issued_on date, expires_on date, share decimal(5, 4), rule_version integer);
 create table if not exists state.engagement (
     person_key varchar, address_hash varchar, first_sent_as_of timestamptz, left_as_of timestamptz);
-create table if not exists state.hold_out (person_key varchar, assigned_as_of timestamptz, rule_version integer);
+create table if not exists state.arm (
+    person_key varchar, salt varchar, is_held_out boolean, assigned_as_of timestamptz, rule_version integer);
 """
 
 

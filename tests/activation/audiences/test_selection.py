@@ -13,6 +13,7 @@ import duckdb
 import pytest
 
 from activation.audiences import Audience, SyncReport, sync_audience
+from activation.audiences.definition import HoldOut
 from activation.audiences.store import store_path
 from tests.activation.audiences.lender import PublishedLender
 
@@ -185,8 +186,21 @@ def test_the_hold_out_is_a_steady_share_that_another_salt_draws_anew(
     assert 40 <= report.held_back["hold_out"] <= 80
     held = {key for key, why in reasons(lender, "recovery").items() if why == ["hold_out"]}
     lender.move_on()
-    sync("recovery")
-    assert {key for key, why in reasons(lender, "recovery").items() if why == ["hold_out"]} == held
+    lender.overrides["hash_key"] = "another key"
+    lender.written_off(lender.person("newcomer"))
+    assert sync("recovery").removed == 0, "nobody changes sides, even under another key"
+    assert (
+        held <= {key for key, why in reasons(lender, "recovery").items() if why == ["hold_out"]} <= held | {"newcomer"}
+    )
+    salted = audiences["recovery"].model_copy(
+        update={"version": 2, "holdout": HoldOut(share=Decimal("0.15"), salt="anew")}
+    )
+    salted._query = audiences["recovery"].query
+    lender.overrides["hash_key"] = "test-key"
+    sync_audience(salted, settings=lender.settings, clock=lender.clock, source_status=lender.status)
+    drawn = {key for key, why in reasons(lender, "recovery").items() if why == ["hold_out"]}
+    assert drawn
+    assert drawn != held
 
 
 def test_a_quote_is_frozen_while_it_is_valid_and_offered_once_in_a_lifetime(
