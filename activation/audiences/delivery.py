@@ -50,7 +50,7 @@ async def _deliver(destination: Destination, ledger: Ledger, list_name: str, as_
     except RemoteListGoneError:
         delivery.gone = True
     except (UnansweredError, PermanentError) as error:
-        delivery.errors.append(str(error))
+        delivery.errors.insert(0, str(error))
     finally:
         delivery.requests = destination.requests - before
         await destination.close()
