@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import duckdb
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, TypeAdapter
 
 from lendloop.clock import Clock
 from lendloop.errors import PermanentError
@@ -47,8 +47,14 @@ class NodeResult(BaseModel):
         return self.status in ("success", "pass", "warn")
 
 
+_NODES = TypeAdapter(list[NodeResult])
+
+
 class BuildReport(BaseModel):
-    """What a pass did between raw and published. `skipped`: nothing it depends on had changed."""
+    """What a pass did between raw and published.
+
+    `skipped`: nothing it depends on had changed; `nodes` are then those of the build that still stands.
+    """
 
     skipped: bool = False
     version: int = 0
@@ -139,6 +145,7 @@ def build_and_publish(settings: Settings, clock: Clock, *, force: bool = False) 
                     skipped=True,
                     version=catalog.version,
                     groups=catalog.groups,
+                    nodes=_read_nodes(home),
                     tables={key: table.rows for key, table in catalog.tables.items()},
                 )
             _set_clock(connection, clock)
@@ -159,6 +166,7 @@ def build_and_publish(settings: Settings, clock: Clock, *, force: bool = False) 
             rows = _row_counts(connection, manifest)
     for node in nodes:
         node.rows = rows.get(node.unique_id)
+    _nodes_file(home).write_bytes(_NODES.dump_json(nodes))
     return BuildReport(
         version=catalog.version,
         groups=catalog.groups,
@@ -166,6 +174,15 @@ def build_and_publish(settings: Settings, clock: Clock, *, force: bool = False) 
         written=written,
         tables={key: table.rows for key, table in catalog.tables.items()},
     )
+
+
+def _nodes_file(home: Home) -> Path:
+    return home.dbt / "last_build.json"
+
+
+def _read_nodes(home: Home) -> list[NodeResult]:
+    path = _nodes_file(home)
+    return _NODES.validate_json(path.read_bytes()) if path.exists() else []
 
 
 def forget_build(home: Home) -> None:
@@ -224,8 +241,8 @@ def _forget_incremental(connection: duckdb.DuckDBPyConnection, manifest: Mapping
 
 
 def _build(home: Home, settings: Settings, manifest: Mapping[str, Any]) -> list[NodeResult]:
-    os.environ["LENDLOOP_HASH_KEY"] = settings.identifier_key().decode()
-    results = _invoke(home, ["build", "--exclude-resource-type", "unit_test"], target=settings.env)
+    left_out = ["--exclude-resource-type", "unit_test", "--exclude-resource-type", "exposure"]
+    results = _invoke(home, ["build", *left_out], target=settings.env, hash_key=settings.identifier_key().decode())
     return [
         NodeResult(
             unique_id=result.node.unique_id,
@@ -237,33 +254,47 @@ def _build(home: Home, settings: Settings, manifest: Mapping[str, Any]) -> list[
             duration_s=round(result.execution_time, 3),
         )
         for result in results.results
-        if result.node.unique_id in manifest["nodes"]
     ]
 
 
-def _invoke(home: Home, arguments: list[str], *, target: str) -> Any:
-    """Run dbt in this process, and let go of the warehouse whatever happens."""
-    os.environ.update(
-        LENDLOOP_WAREHOUSE=str(home.warehouse),
-        DBT_TARGET_PATH=str(home.dbt / "target"),
-        DBT_LOG_PATH=str(home.dbt / "logs"),
-        DO_NOT_TRACK="1",
-        DBT_SEND_ANONYMOUS_USAGE_STATS="false",
-    )
-    os.environ.setdefault("LENDLOOP_HASH_KEY", "parse")
-    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
-    from dbt.cli.main import dbtRunner
+def _invoke(home: Home, arguments: list[str], *, target: str, hash_key: str = "") -> Any:
+    """Run dbt in this process, and let go of the warehouse and of its environment whatever happens."""
+    variables = {
+        "LENDLOOP_WAREHOUSE": str(home.warehouse),
+        "LENDLOOP_HASH_KEY": hash_key,
+        "DBT_TARGET_PATH": str(home.dbt / "target"),
+        "DBT_LOG_PATH": str(home.dbt / "logs"),
+        "DO_NOT_TRACK": "1",
+        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+    }
+    with _environment(variables):
+        from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+        from dbt.cli.main import dbtRunner
 
-    folders = ["--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT), "--target", target]
-    try:
-        outcome = dbtRunner().invoke(
-            [*arguments, *folders, "--log-level", "none", "--log-level-file", "info", "--no-use-colors"]
-        )
-    finally:
-        DuckDBConnectionManager.close_all_connections()
+        folders = ["--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT), "--target", target]
+        quiet = ["--log-level", "none", "--log-level-file", "info", "--no-use-colors"]
+        try:
+            outcome = dbtRunner().invoke([*arguments, *folders, *quiet])
+        finally:
+            DuckDBConnectionManager.close_all_connections()
     if outcome.exception is not None:
         raise PermanentError(f"dbt {arguments[0]} failed: {outcome.exception}; see {home.dbt / 'logs' / 'dbt.log'}")
     return outcome.result
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """The process's environment with these variables, put back as it was afterwards."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def group_of(manifest: Mapping[str, Any], unique_id: str) -> str:

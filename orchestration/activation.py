@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from activation.alerts import advance_alerts, deliver_outbox, load_routes
+from activation.alerts import AlertReport, DeliveryReport, advance_alerts, deliver_outbox, load_routes
 from activation.audiences import Audience, sync_audience
 from activation.rules import Rule, evaluate_rule
 from lendloop.errors import LendloopError
@@ -17,6 +17,8 @@ from orchestration.resources import Hub
 from orchestration.zones import CATALOGUE, group_key
 
 DELIVERED, NOTIFIED = "delivered", "notified"
+PASS_BUDGET_S, TICK_BUDGET_S = 60.0, 20.0
+"""Seconds a pass and a sensor tick may spend on delivery: Slack takes a message a second, a tick ends at 60 s."""
 ALERTS = dg.AssetKey(["alerts", "outbox"])
 
 
@@ -166,13 +168,18 @@ def alerts_asset(rules: Sequence[Rule]) -> dg.AssetsDefinition:
     return notify
 
 
-def run_alerts(instance: dg.DagsterInstance, hub: Hub, rules: Sequence[Rule]) -> tuple[Any, Any]:
-    """What happened in Dagster since last time, the state machine, the outbox: the sensor's work and the pass's."""
+def run_alerts(
+    instance: dg.DagsterInstance, hub: Hub, rules: Sequence[Rule], budget_s: float = PASS_BUDGET_S
+) -> tuple[AlertReport, DeliveryReport]:
+    """What happened in Dagster since last time, the state machine, the outbox: the sensor's work and the pass's.
+
+    `budget_s` bounds the delivery; what is left waits in the outbox for the next call.
+    """
     settings, clock = hub.settings, hub.clock
     routes = load_routes(settings.definitions)
     relay_events(instance, settings, clock)
     advanced = advance_alerts(settings, list(rules), routes, clock)
-    return advanced, deliver_outbox(settings, routes, clock)
+    return advanced, deliver_outbox(settings, routes, clock, budget_s=budget_s)
 
 
 def _numbers(report: Any) -> dict[str, Any]:

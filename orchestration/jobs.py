@@ -10,7 +10,7 @@ import dagster as dg
 from activation.audiences import Audience
 from activation.rules import Rule
 from lendloop.settings import Settings
-from orchestration.activation import ALERTS, audience_key, run_alerts
+from orchestration.activation import ALERTS, TICK_BUDGET_S, audience_key, run_alerts
 from orchestration.names import MAIN_JOB
 from orchestration.report import failures
 from orchestration.resources import Hub
@@ -72,7 +72,7 @@ def automation(settings: Settings, rules: Sequence[Rule]) -> dg.Definitions:
         default_status=dg.DefaultSensorStatus.RUNNING if unattended else dg.DefaultSensorStatus.STOPPED,
     )
     def alerts(context: dg.SensorEvaluationContext, hub: Hub) -> dg.SkipReason:
-        advanced, delivered = run_alerts(context.instance, hub, rules)
+        advanced, delivered = run_alerts(context.instance, hub, rules, TICK_BUDGET_S)
         return dg.SkipReason(f"alerts advanced: {advanced.summary}; delivered: {delivered.summary}")
 
     return dg.Definitions(jobs=[main], schedules=[schedule], sensors=[alerts])

@@ -181,7 +181,9 @@ def zones_asset(manifest: Mapping[str, Any]) -> dg.AssetsDefinition:
         samples = {} if report.skipped else _look(settings.home, read_catalog(settings.home))
         chosen, checks = context.selected_asset_keys, context.selected_asset_check_keys
         for result in report.nodes:
-            if result.kind != "test" and result.ok and node_key(nodes[result.unique_id]) in chosen:
+            if report.skipped or result.kind == "test" or not result.ok or result.unique_id not in nodes:
+                continue
+            if node_key(nodes[result.unique_id]) in chosen:
                 yield _materialized(nodes[result.unique_id], result, samples)
         if CATALOGUE in chosen:
             yield _catalogue(report)
