@@ -11,6 +11,8 @@ import yaml
 from lendloop.settings import Settings
 
 PID_TAG = "lendloop/pid"
+ORPHANED = "ended before the run did"
+"""What the failure of a run says whose process was killed."""
 
 _CONFIGURATION = {
     "telemetry": {"enabled": False},
@@ -46,13 +48,20 @@ def open_instance(settings: Settings) -> dg.DagsterInstance:
     return dg.DagsterInstance.get()
 
 
+_UNFINISHED = [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
+
+
 def fail_orphans(instance: dg.DagsterInstance) -> list[str]:
-    """Report as failed each run of the command line whose process is gone. Returns their ids."""
+    """Report as failed each run of the command line whose process is gone. Returns their ids.
+
+    To be called before this process starts a run: one that bears its own id is of a process before it, as in
+    containers that give everyone the same. A re-execution inherits the tags of its parent, but not its process.
+    """
     orphans = []
-    for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])):
+    for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)):
         pid = run.tags.get(PID_TAG)
-        if pid and not _is_alive(int(pid)):
-            instance.report_run_failed(run, f"process {pid} ended before the run did; the next pass finishes its work")
+        if pid and run.parent_run_id is None and (int(pid) == os.getpid() or not _is_alive(int(pid))):
+            instance.report_run_failed(run, f"process {pid} {ORPHANED}; the next pass finishes its work")
             orphans.append(run.run_id)
     return orphans
 

@@ -19,6 +19,7 @@ from activation.ops import open_ops
 from activation.ops.cursors import read_cursor, write_cursor
 from lendloop.clock import Clock
 from lendloop.settings import Settings
+from orchestration.instance import ORPHANED
 from orchestration.names import RULE_CHECK, VERDICT_STEP
 
 CURSOR = "dagster_event_log"
@@ -83,8 +84,12 @@ def _translate(entry: dg.EventLogEntry, run: dg.DagsterRun) -> PipelineFailure |
 
 
 def _explained(event: dg.DagsterEvent) -> bool:
-    """A run that failed because steps did: each of them is reported by itself."""
-    return "Steps failed" in (event.message or "") or "steps failed" in (event.message or "")
+    """A run that failed because steps did, each of them reported by itself; or one that was killed.
+
+    The latter is found by the pass that finishes its work, or that is reported itself when it can't.
+    """
+    message = event.message or ""
+    return "Steps failed" in message or "steps failed" in message or ORPHANED in message
 
 
 def _check(event: dg.DagsterEvent, run: dg.DagsterRun) -> PipelineFailure | None:
