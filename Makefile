@@ -45,7 +45,7 @@ check: setup ## every definition, offline: dbt project, audiences, rules, asset 
 	@$(BIN)/lendloop check
 
 docs: setup ## docs/interfaces.md from the definitions, and the pictures in the README
-	@$(BIN)/python -m docs.build
+	@$(BIN)/python docs/build.py
 
 lock: setup ## the lock, anew
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --group dev --no-emit-index-url --no-header --generate-hashes pyproject.toml -o requirements.lock

@@ -13,7 +13,6 @@ from activation.audiences import json_schema as audience_schema
 from activation.rules import rule_schema
 from lendloop.settings import load_settings
 from lendloop.zones import load_manifest
-from orchestration.report import Report
 
 HERE = Path(__file__).resolve().parent
 TARGET = HERE / "interfaces.md"
@@ -32,19 +31,23 @@ def render() -> str:
         key=lambda node: (("trusted", "kpi", "contacts").index(node["schema"]), node["alias"]),
     )
     parts = [FIXED.read_text().rstrip(), "## Tables\n\n" + "\n\n".join(_model(node) for node in models)]
-    parts.append("## An audience's file\n\n" + _schema(audience_schema()))
+    parts.append("## An audience's file\n\n" + _schema(json.loads(audience_schema())))
     parts.append("## A rule's file\n\n" + _schema(rule_schema()))
-    parts.append("## `lendloop run --json` and `lendloop status --json`\n\n" + _fields(Report.model_json_schema()))
     return "\n\n".join(parts) + "\n"
 
 
 def _model(node: dict[str, Any]) -> str:
     meta = node["config"].get("meta", {})
     grain = meta.get("grain") or ", ".join(
-        column for constraint in node["constraints"] if constraint["type"] == "primary_key" for column in constraint["columns"]
+        column
+        for constraint in node["constraints"]
+        if constraint["type"] == "primary_key"
+        for column in constraint["columns"]
     )
     lines = [f"### {node['schema']}.{node['alias']}", "", " ".join(node["description"].split()), ""]
-    lines += [f"One row: {grain}. Group `{node['group']}`, owner {meta.get('owner', 'data-platform')}.", ""] if grain else []
+    lines += (
+        [f"One row: {grain}. Group `{node['group']}`, owner {meta.get('owner', 'data-platform')}.", ""] if grain else []
+    )
     lines += ["| column | type | meaning |", "|---|---|---|"]
     lines += [
         f"| {name} | {column.get('data_type') or ''} | {' '.join(column['description'].split()).replace('|', '/')} |"
@@ -54,8 +57,14 @@ def _model(node: dict[str, Any]) -> str:
 
 
 def _schema(schema: dict[str, Any]) -> str:
-    return _fields(schema) + "\n\n" + "\n\n".join(
-        f"**{name}**\n\n{_fields(part)}" for name, part in sorted(schema.get("$defs", {}).items()) if part.get("properties")
+    return (
+        _fields(schema)
+        + "\n\n"
+        + "\n\n".join(
+            f"**{name}**\n\n{_fields(part)}"
+            for name, part in sorted(schema.get("$defs", {}).items())
+            if part.get("properties")
+        )
     )
 
 
@@ -63,7 +72,13 @@ def _fields(schema: dict[str, Any]) -> str:
     required = set(schema.get("required", []))
     lines = ["| field | type | needed | meaning |", "|---|---|---|---|"]
     for name, field in schema.get("properties", {}).items():
-        default = "" if name in required else f"default `{json.dumps(field['default'])}`" if "default" in field else "optional"
+        default = (
+            ""
+            if name in required
+            else f"default `{json.dumps(field['default'])}`"
+            if "default" in field
+            else "optional"
+        )
         text = " ".join(field.get("description", "").split()).replace("|", "/")
         lines.append(f"| {name} | {_type(field)} | {'yes' if name in required else default} | {text} |")
     return "\n".join(lines)

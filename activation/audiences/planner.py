@@ -56,13 +56,17 @@ class PlanCounts(BaseModel):
     """Of `change`: sent before by this same version of the rule."""
 
 
+MAX_GUARD_DAYS = 31.0
+"""After a longer pause a plan is not trusted any further than after this one."""
+
+
 def guard_breaches(guards: Guards, counts: PlanCounts, *, elapsed_days: float, candidates: int) -> list[str]:
     """Why a plan may not start, each as `name: what is wrong`; empty when it may.
 
-    Shares and factors hold for one business day and widen with the days since the last plan.
+    Shares and factors hold for one business day and widen with the days since the last plan, up to a month.
     """
     breaches: list[str] = []
-    days = max(1.0, elapsed_days)
+    days = min(max(1.0, elapsed_days), MAX_GUARD_DAYS)
     if counts.members and candidates == 0 and counts.remove > max(guards.ignore_below, counts.asked_removals):
         breaches.append(f"empty_source: no candidates at all, while {counts.members} people are delivered")
     removed = counts.remove - counts.asked_removals
