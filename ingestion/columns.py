@@ -7,6 +7,9 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
+UNREADABLE = "_unreadable"
+"""The column of a batch whose rows have no body that could be read: their text, beside the key column alone."""
+
 
 def column_of(values: list[Any], kind: pa.DataType | None = None) -> pa.Array:
     """An Arrow column: of the type that fits all values, or text where they are mixed or nested.
@@ -34,3 +37,17 @@ def as_text(value: Any) -> str | None:
     if isinstance(value, bytes | memoryview):
         return bytes(value).decode("utf-8", "replace")
     return str(value)
+
+
+def apart(rows: list[Any], inner: str | None = None) -> tuple[list[dict[str, Any]], pa.Table]:
+    """The rows that are objects (with an object or nothing at `inner`), and a batch of those that are not."""
+    good: list[dict[str, Any]] = []
+    others = []
+    for row in rows:
+        if isinstance(row, dict) and (inner is None or isinstance(row.get(inner), dict | None)):
+            good.append(row)
+        else:
+            others.append(row)
+    ids = [as_text(row.get("id")) if isinstance(row, dict) else None for row in others]
+    texts = [as_text(row) or "null" for row in others]
+    return good, pa.table({"id": pa.array(ids, pa.string()), UNREADABLE: pa.array(texts, pa.string())})

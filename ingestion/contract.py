@@ -2,8 +2,8 @@
 
 What belongs here: pure text of DuckDB expressions. What does not: running them.
 
-A cast never loses anything: a value that the declared type can't hold exactly is a fault, and its
-row goes to quarantine. Dates lie between 1900 and 2200; text holds no NUL.
+A cast never loses anything: a value that the declared type can't hold exactly is a fault. What
+becomes of its row says judging. Dates lie between 1900 and 2200; text holds no NUL.
 """
 
 from __future__ import annotations
@@ -129,6 +129,14 @@ def _to_text(value: str, kind: pa.DataType, target: ColumnType) -> tuple[str, bo
     if not _is_text(kind):
         return text, False
     return f"CASE WHEN NOT contains({text}, chr(0)) THEN {text} END", True
+
+
+def text_list(text: str) -> str:
+    """SQL of a text where it is a JSON list of texts, else NULL."""
+    return (
+        f"CASE WHEN json_valid({text}) THEN CASE WHEN json_type({text}) = 'ARRAY' THEN CASE WHEN "
+        f"len(list_filter(json_extract({text}, '$[*]'), lambda one: json_type(one) <> 'VARCHAR')) = 0 THEN {text} END END END"
+    )
 
 
 def _to_bigint(value: str, kind: pa.DataType) -> tuple[str, bool]:

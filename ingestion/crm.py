@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from ingestion.columns import column_of
+from ingestion.columns import apart, column_of
 from ingestion.contract import column_name
 from ingestion.http import VendorApi
 from ingestion.pipeline import dlt_for
@@ -164,10 +164,12 @@ class CrmReader:
         live = self._listed(table.name, what, archived=False)
         if isinstance(floor, datetime):
             live = self._searched(table.name, what, floor)
-        for rows in _blocks(live):
-            yield _table(rows, what), False
-        for rows in _blocks(self._listed(table.name, what, archived=True)):
-            yield _table(rows, what), True
+        for some, deleted in ((live, False), (self._listed(table.name, what, archived=True), True)):
+            for block in _blocks(some):
+                rows, unreadable = apart(block, "properties")
+                if rows:
+                    yield _table(rows, what), deleted
+                yield unreadable, deleted
 
     def weight(self, table: RawTable) -> int | None:
         """Live rows, as the search endpoint counts them."""
@@ -182,7 +184,7 @@ class CrmReader:
         """Not used: rows are listed whole."""
         return iter(())
 
-    def _listed(self, name: str, what: _Object, *, archived: bool) -> Iterator[dict[str, Any]]:
+    def _listed(self, name: str, what: _Object, *, archived: bool) -> Iterator[Any]:
         params: dict[str, Any] = {"limit": LIST_LIMIT, "archived": str(archived).lower()}
         params["properties"] = ",".join(what.asked)
         while True:
@@ -193,7 +195,7 @@ class CrmReader:
                 return
             params["after"] = after
 
-    def _searched(self, name: str, what: _Object, floor: datetime) -> Iterator[dict[str, Any]]:
+    def _searched(self, name: str, what: _Object, floor: datetime) -> Iterator[Any]:
         """Every live row modified at `floor` or later, by modified time.
 
         A search ends at 10,000 results: it starts again at the last time seen, and where one time alone fills a
@@ -204,8 +206,7 @@ class CrmReader:
         while True:
             count, last = 0, start
             for row in self._search(name, what, [_filter(modified, operator, start)], modified):
-                count += 1
-                last = _milliseconds(_modified(row, modified))
+                count, last = count + 1, _modified(row, modified) or last
                 yield row
             if count < SEARCH_CEILING:
                 return
@@ -217,18 +218,18 @@ class CrmReader:
             else:
                 start, operator = last, "GTE"
 
-    def _of_one_time(self, name: str, what: _Object, modified: str, moment: int) -> Iterator[dict[str, Any]]:
+    def _of_one_time(self, name: str, what: _Object, modified: str, moment: int) -> Iterator[Any]:
         last_id = "0"
         while True:
             filters = [_filter(modified, "EQ", moment), _filter("hs_object_id", "GT", last_id)]
             count = 0
             for row in self._search(name, what, filters, "hs_object_id"):
-                count, last_id = count + 1, str(row["id"])
+                count, last_id = count + 1, str(_value(row, "id") or last_id)
                 yield row
             if count < SEARCH_CEILING:
                 return
 
-    def _search(self, name: str, what: _Object, filters: list[dict[str, str]], by: str) -> Iterator[dict[str, Any]]:
+    def _search(self, name: str, what: _Object, filters: list[dict[str, str]], by: str) -> Iterator[Any]:
         body: dict[str, Any] = {
             "filterGroups": [{"filters": filters}],
             "sorts": [{"propertyName": by, "direction": "ASCENDING"}],
@@ -248,17 +249,26 @@ def _filter(name: str, operator: str, value: object) -> dict[str, str]:
     return {"propertyName": name, "operator": operator, "value": str(value)}
 
 
-def _milliseconds(moment: datetime | str) -> int:
-    value = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
-    return int(value.astimezone(UTC).timestamp() * 1000)
+def _milliseconds(moment: datetime) -> int:
+    return int(moment.astimezone(UTC).timestamp() * 1000)
 
 
-def _modified(row: dict[str, Any], modified: str) -> str:
-    return str(row.get("properties", {}).get(modified) or row["updatedAt"])
+def _value(row: object, name: str) -> Any:
+    return row.get(name) if isinstance(row, dict) else None
 
 
-def _blocks(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    block: list[dict[str, Any]] = []
+def _modified(row: object, modified: str) -> int | None:
+    """When a row was modified, in milliseconds; None where neither place of it tells."""
+    for text in (_value(_value(row, "properties"), modified), _value(row, "updatedAt")):
+        try:
+            return _milliseconds(datetime.fromisoformat(str(text)))
+        except ValueError:
+            continue
+    return None
+
+
+def _blocks(rows: Iterator[Any]) -> Iterator[list[Any]]:
+    block: list[Any] = []
     for row in rows:
         block.append(row)
         if len(block) == BLOCK_ROWS:

@@ -150,7 +150,7 @@ class _Load:
             scratch = Scratch(self.spool, self.clock.as_of)
             stack.callback(scratch.close)
             for one in progress:
-                scratch.start(one.table, one.state)
+                scratch.start(one.table, one.state, quarantine.mended(self.home, self.source, one.table.name))
                 self._read(reader, scratch, one)
             self._classify(scratch, [one for one in progress if one.left and one.state.total])
             self._compare_keys(reader, scratch, progress)
@@ -252,7 +252,7 @@ class _Load:
         self._classify(scratch, [one for one, _ in late])
 
     def _remember_gaps(self, scratch: Scratch, progress: list[_Progress]) -> None:
-        """After a whole look at a table, what still weighs otherwise is in quarantine."""
+        """After a whole look at a table, what still weighs otherwise stays out, in quarantine."""
         for one in progress:
             if one.source_weight is not None and (one.whole or one.compare):
                 live = one.state.live_weight + scratch.weight_change(one.table.name)
@@ -341,7 +341,7 @@ def replay_quarantine(source: SourceName, settings: Settings, clock: Clock, tabl
     notes: list[str] = []
     with file_lock(home.locks / f"source-{source}.lock", f"replay {source}", settings.lock_timeout_s):
         finish_leftovers(source, settings, notes)
-        scratch = Scratch(home.dlt / "spool" / source, clock.as_of)
+        scratch = Scratch(home.dlt / "spool" / source, clock.as_of, strict=True)
         try:
             replay = Replay(source, settings, scratch)
             written = replay.take(tables, clock.as_of)

@@ -1,4 +1,4 @@
-"""Rows that the contract refused, kept as Parquet until somebody mends them.
+"""Rows with values that the contract refused, kept as Parquet until somebody mends them.
 
 `<home>/quarantine/<source>/<table>/<load id>.parquet`, one file a load, written once and atomically;
 `replayed/<load id>.parquet` beside them says which were taken in later. The id of a row follows from
@@ -20,8 +20,11 @@ from lendloop.home import Home
 
 COLUMNS = ("quarantine_id", "source", "table", "key", "reason", "column", "load_id", "quarantined_at", "raw_text")
 
-_WITHOUT_NULLS = """regexp_replace(raw_text, '"[^"]+":null,?', '', 'g')"""
-"""A column that appears without a value makes no other row."""
+
+def identity(source: str, table: str) -> str:
+    """SQL of a row's id, from its `_key`, `_reason` and `_raw`; a column that appears without a value makes no other."""
+    without_nulls = """regexp_replace(_raw, '"[^"]+":null,?', '', 'g')"""
+    return f"md5(concat_ws(chr(31), {literal(source)}, {literal(table)}, _key, _reason, {without_nulls}))"
 
 
 def folder(home: Home, source: str, table: str) -> Path:
@@ -36,7 +39,7 @@ def _connect() -> duckdb.DuckDBPyConnection:
 
 
 def store(home: Home, source: str, table: str, bad: pa.Table, *, load_id: str, quarantined_at: datetime) -> int:
-    """Keep the rows of `bad` (key, reason, fault, raw_text) that are not kept yet; returns how many were new."""
+    """Keep the rows of `bad` (_key, _reason, _fault, _raw) that are not kept yet; returns how many were new."""
     if not bad.num_rows:
         return 0
     place = folder(home, source, table)
@@ -49,10 +52,10 @@ def store(home: Home, source: str, table: str, bad: pa.Table, *, load_id: str, q
         )
         rows = connection.sql(
             f"""SELECT * FROM (SELECT DISTINCT
-                    md5(concat_ws(chr(31), ?, ?, key, reason, {_WITHOUT_NULLS})) AS quarantine_id, ? AS source, ? AS "table",
-                    key, reason, fault AS "column", ? AS load_id, CAST(? AS TIMESTAMPTZ) AS quarantined_at, raw_text FROM bad)
+                    {identity(source, table)} AS quarantine_id, ? AS source, ? AS "table", _key AS key, _reason AS reason,
+                    _fault AS "column", ? AS load_id, CAST(? AS TIMESTAMPTZ) AS quarantined_at, _raw AS raw_text FROM bad)
                 WHERE quarantine_id NOT IN ({known}) ORDER BY quarantine_id""",
-            params=[source, table, source, table, load_id, quarantined_at],
+            params=[source, table, load_id, quarantined_at],
         ).to_arrow_table()
     if rows.num_rows:
         _write(place / f"{load_id}.parquet", rows)
@@ -60,7 +63,7 @@ def store(home: Home, source: str, table: str, bad: pa.Table, *, load_id: str, q
 
 
 def waiting(home: Home, source: str, table: str) -> pa.Table:
-    """The refused rows of a table that were not replayed yet, oldest first; empty where there are none."""
+    """The rows of a table in quarantine that were not replayed yet, oldest first; empty where there are none."""
     place = folder(home, source, table)
     if not any(place.glob("*.parquet")):
         return pa.table({name: pa.array([], pa.string()) for name in COLUMNS})
@@ -76,15 +79,36 @@ def waiting(home: Home, source: str, table: str) -> pa.Table:
         ).to_arrow_table()
 
 
+def mended(home: Home, source: str, table: str) -> pa.Table:
+    """The rows that were replayed and loaded: `quarantine_id`, and the `_row_hash` they got in raw."""
+    files = [pq.read_table(path) for path in sorted((folder(home, source, table) / "replayed").glob("*.parquet"))]
+    loaded = {
+        entry: row_hash
+        for rows in files
+        if "row_hash" in rows.column_names
+        for entry, row_hash in zip(
+            *(rows.column(name).to_pylist() for name in ("quarantine_id", "row_hash")), strict=True
+        )
+        if row_hash is not None
+    }
+    return pa.table(
+        {
+            "quarantine_id": pa.array(list(loaded), pa.string()),
+            "row_hash": pa.array(list(loaded.values()), pa.string()),
+        }
+    )
+
+
 def mark_replayed(
-    home: Home, source: str, table: str, outcomes: dict[str, str], *, load_id: str, replayed_at: datetime
+    home: Home, source: str, table: str, outcomes: dict[str, str | None], *, load_id: str, replayed_at: datetime
 ) -> None:
-    """Say of each quarantine id that it was `loaded` or `superseded` by a newer row."""
+    """Say of each quarantine id that it was `loaded`, with the `_row_hash` that raw has now, or `superseded` (None)."""
     if outcomes:
         rows = pa.table(
             {
                 "quarantine_id": list(outcomes),
-                "outcome": list(outcomes.values()),
+                "outcome": ["superseded" if row_hash is None else "loaded" for row_hash in outcomes.values()],
+                "row_hash": pa.array(list(outcomes.values()), pa.string()),
                 "load_id": [load_id] * len(outcomes),
                 "replayed_at": pa.array([replayed_at] * len(outcomes), pa.timestamp("us", "UTC")),
             }

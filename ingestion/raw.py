@@ -125,16 +125,17 @@ def _floor(
 
 
 def classify(connection: duckdb.DuckDBPyConnection, table: RawTable, candidates: pa.Table) -> pa.Table:
-    """What raw has of each candidate (key columns, `_row_hash`, `is_deleted`): the key columns and `was`.
+    """What raw has of each candidate (key columns, `_row_hash`, `is_deleted`, `_mended`): the key columns and `was`.
 
-    `was` is new, same, live (other content, raw has it live) or gone (raw has it as deleted).
+    `was` is new, same (also what a replay made of the row, `_mended`), live (other content, raw has it live) or gone
+    (raw has it as deleted).
     """
     connection.register("candidates", candidates)
     same_key = " AND ".join(f"raw.{quoted(key)} = candidates.{quoted(key)}" for key in table.key)
     result = connection.sql(
         f"""SELECT {", ".join(f"candidates.{quoted(key)}" for key in table.key)},
             CASE WHEN raw._row_hash IS NULL THEN 'new'
-                 WHEN raw._row_hash = candidates._row_hash
+                 WHEN (raw._row_hash = candidates._row_hash OR raw._row_hash = candidates._mended)
                       AND (raw._deleted_at IS NOT NULL) = candidates.is_deleted THEN 'same'
                  WHEN raw._deleted_at IS NULL THEN 'live' ELSE 'gone' END AS was
         FROM candidates LEFT JOIN {table.schema}.{table.name} AS raw ON {same_key}"""

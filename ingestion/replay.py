@@ -6,15 +6,19 @@ comparison and the load are the same as for rows from the source.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 from typing import Any
 
 import orjson
 import pyarrow as pa
 
 from ingestion import quarantine, raw
+from ingestion.columns import as_text
 from ingestion.contract import quoted
 from ingestion.scratch import DUPLICATE_KEY, Scratch
+from ingestion.support import FLAGS, flags_of, meant_tags
 from ingestion.tables import RawTable
 from lendloop.settings import Settings, SourceName
 from lendloop.warehouse import open_warehouse
@@ -27,13 +31,13 @@ class Replay:
         self.source = source
         self.settings = settings
         self.scratch = scratch
-        self.outcomes: dict[str, dict[str, str]] = {}
+        self.outcomes: dict[str, dict[str, str | None]] = {}
 
     def take(self, tables: list[RawTable], as_of: datetime) -> list[RawTable]:
         """Cast what waits; returns the tables that have rows to write, compared with raw.
 
-        A row is dropped as superseded when raw has one of the same key that is as new or newer by the cursor:
-        a corrected version came in the meantime.
+        A row is dropped as superseded when raw has one of the same key that is newer by the cursor: a corrected version
+        came in the meantime.
         """
         with open_warehouse(self.settings.home, f"replay {self.source}", self.settings.lock_timeout_s) as connection:
             raw.create_tables(connection)
@@ -45,38 +49,56 @@ class Replay:
                     self._drop_superseded(connection, table)
                     verdicts = raw.classify(connection, table, self.scratch.candidates(table.name))
                     self.scratch.mark(table.name, verdicts)
+                    self.outcomes[table.name] |= self.scratch.hashes(table.name)
                     if self.scratch.count(f"f_{table.name}"):
                         with_rows.append(table)
         return with_rows
 
     def _take_one(self, table: RawTable) -> bool:
-        waiting = quarantine.waiting(self.settings.home, self.source, table.name)
-        outcomes = self.outcomes.setdefault(table.name, {})
-        for row in waiting.to_pylist():
-            if row["reason"] == DUPLICATE_KEY:
-                continue
-            batch = _as_batch(str(row["raw_text"]))
-            before = self.scratch.tables[table.name].faulty
-            self.scratch.take(table.name, batch, deleted=_is_gone(table, batch))
-            if self.scratch.tables[table.name].faulty == before:
-                outcomes[str(row["quarantine_id"])] = "loaded"
+        waiting = quarantine.waiting(self.settings.home, self.source, table.name).to_pylist()
+        rows = [
+            _Row(
+                str(one["quarantine_id"]), self._with_flags(table, _parsed(str(one["raw_text"]))), one["quarantined_at"]
+            )
+            for one in waiting
+            if one["reason"] != DUPLICATE_KEY
+        ]
+        rows.sort(key=lambda row: (row.quarantined_at, str(row.values.get(str(table.cursor)) or "")))
+        for deleted, some in groupby(rows, key=lambda row: _is_gone(table, row.values)):
+            run = list(some)
+            batch = _as_batch(table, [row.values for row in run])
+            self.scratch.take(table.name, batch, deleted=deleted, entries=[row.entry for row in run])
+        self.outcomes[table.name] = dict.fromkeys(self.scratch.entries(table.name))
         return self.scratch.settle(table.name) > 0
 
+    def _with_flags(self, table: RawTable, values: dict[str, str | None]) -> dict[str, str | None]:
+        """A ticket whose tags could not be read when it was refused has its meaning from the tags it has now."""
+        if table.name != "tickets" or any(values.get(name) is not None for name in FLAGS):
+            return values
+        flags = flags_of(_json_or_none(values.get("tags")), meant_tags(self.settings))
+        return {**values, **{name: as_text(flag) for name, flag in flags.items()}}
+
     def _drop_superseded(self, connection: Any, table: RawTable) -> None:
+        """Drop rows of which raw has a version that is newer; also as new, unless that is the row itself without its
+        bad value, which raw has live where the table keeps such rows."""
         if table.cursor is None:
             return
         keys = ", ".join(quoted(key) for key in table.key)
-        newer = connection.sql(
-            f"SELECT {keys}, {quoted(table.cursor)} AS cursor_in_raw FROM {table.schema}.{table.name} "
-            f"WHERE _deleted_at IS NULL AND {quoted(table.cursor)} IS NOT NULL"
+        live_only = "" if table.keeps_rows else "AND _deleted_at IS NULL"
+        held = connection.sql(
+            f"SELECT {keys}, {quoted(table.cursor)} AS cursor_in_raw, _deleted_at IS NOT NULL AS is_gone "
+            f"FROM {table.schema}.{table.name} WHERE {quoted(table.cursor)} IS NOT NULL {live_only}"
         ).to_arrow_table()
-        same = " AND ".join(f"f_{table.name}.{quoted(key)} = newer.{quoted(key)}" for key in table.key)
-        self.scratch.connection.register("newer", newer)
-        self.scratch.connection.execute(
-            f"DELETE FROM f_{table.name} USING newer WHERE {same} "
-            f"AND coalesce(f_{table.name}.{quoted(table.cursor)} <= cursor_in_raw, true)"
-        )
-        self.scratch.connection.unregister("newer")
+        ours, cursor = f"f_{table.name}", f"f_{table.name}.{quoted(table.cursor)}"
+        same = " AND ".join(f"{ours}.{quoted(key)} = held.{quoted(key)}" for key in table.key)
+        older = f"{cursor} <= cursor_in_raw"
+        if table.keeps_rows:
+            older = (
+                f"({cursor} < cursor_in_raw OR ({cursor} = cursor_in_raw AND is_gone AND {ours}._deleted_at IS NULL))"
+            )
+        self.scratch.connection.register("held", held)
+        self.scratch.connection.execute(f"DELETE FROM {ours} USING held WHERE {same} AND coalesce({older}, true)")
+        self.scratch.connection.unregister("held")
 
     def close_files(self, load_id: str, moment: datetime) -> int:
         """Write down which rows were taken; returns how many."""
@@ -89,21 +111,36 @@ class Replay:
         return taken
 
 
-def _as_batch(raw_text: str) -> pa.Table:
-    """The row as one line of text columns; a text that is no JSON object casts to nothing and stays."""
+@dataclass(frozen=True)
+class _Row:
+    """One row out of quarantine: its id there, its values as text, and when it came there."""
+
+    entry: str
+    values: dict[str, str | None]
+    quarantined_at: datetime
+
+
+def _json_or_none(text: str | None) -> Any:
     try:
-        row = orjson.loads(raw_text)
+        return orjson.loads(text or "")
     except orjson.JSONDecodeError:
-        row = None
-    if not isinstance(row, dict) or not row:
-        return pa.table({"id": pa.array([None], pa.string())})
-    texts = {name: None if value is None else str(value) for name, value in row.items()}
-    return pa.table({name: pa.array([value], pa.string()) for name, value in texts.items()})
+        return None
 
 
-def _is_gone(table: RawTable, batch: pa.Table) -> bool:
+def _parsed(raw_text: str) -> dict[str, str | None]:
+    """The row's values; a text that is no JSON object has none and stays refused for want of a key."""
+    row = _json_or_none(raw_text)
+    return {name: as_text(value) for name, value in row.items()} if isinstance(row, dict) else {}
+
+
+def _as_batch(table: RawTable, rows: list[dict[str, str | None]]) -> pa.Table:
+    names = dict.fromkeys([*table.key, *(name for row in rows for name in row)])
+    return pa.table({name: pa.array([row.get(name) for row in rows], pa.string()) for name in names})
+
+
+def _is_gone(table: RawTable, values: dict[str, str | None]) -> bool:
     """Whether the source had said that the row is archived or deleted."""
     sign = {"contacts": ("is_archived", "true"), "deals": ("is_archived", "true")}
     sign |= {"tickets": ("status", "deleted"), "users": ("active", "false")}
     column, value = sign.get(table.name, ("", ""))
-    return column in batch.column_names and batch.column(column)[0].as_py() == value
+    return values.get(column) == value and column != ""

@@ -12,6 +12,7 @@ class TableCounts(BaseModel):
 
     `read` counts what the source sent (the lag window included), `rows` the live rows in raw
     afterwards; `deleted` are rows that raw held live and the source no longer has, or archived.
+    `quarantined` are rows newly in quarantine, also those that were loaded without a bad value.
     """
 
     read: int = 0

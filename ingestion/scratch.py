@@ -1,7 +1,7 @@
 """What one load has read so far, typed and compared: a DuckDB in memory that spills into the spool folder.
 
-What belongs here: casting batches by the contract, setting faulty rows aside, finding the rows that
-are to be written. What does not: where batches come from, and the warehouse.
+What belongs here: running what types and judges batches, setting bad rows aside, finding the rows that
+are to be written. What does not: where batches come from, what is bad (contract, judging), and the warehouse.
 """
 
 from __future__ import annotations
@@ -15,18 +15,21 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from ingestion.columns import UNREADABLE
 from ingestion.contract import SQL_TYPES, cast, column_name, literal, quoted, row_hash, type_of_arrow, weight
+from ingestion.judging import ENTRY, needed_beside, typing
 from ingestion.raw import TableState
 from ingestion.tables import ColumnType, RawTable
 
 MEMORY_LIMIT = "3GB"
 OUTPUT_ROWS = 100_000
 DUPLICATE_KEY = "duplicate key in one load"
+NO_BODY = "no body: the row is not the object that it should be"
 
 
 @dataclass
 class TableScratch:
-    """Counters and columns of one table while it is read."""
+    """Counters and columns of one table while it is read. `faulty`: rows that stay out."""
 
     table: RawTable
     state: TableState
@@ -41,110 +44,115 @@ class TableScratch:
 
 
 class Scratch:
-    """Takes batches of a source, gives back the rows to write and the rows to quarantine."""
+    """Takes batches of a source, gives back the rows to write and the rows to quarantine.
 
-    def __init__(self, folder: Path, as_of: datetime) -> None:
+    `strict`: a row with any fault stays out, whatever its table says.
+    """
+
+    def __init__(self, folder: Path, as_of: datetime, *, strict: bool = False) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.connection = duckdb.connect(":memory:")
         self.connection.execute(
             f"SET timezone = 'UTC'; SET temp_directory = {literal(str(folder))}; SET memory_limit = '{MEMORY_LIMIT}'"
         )
         self.as_of = as_of
+        self.strict = strict
         self.tables: dict[str, TableScratch] = {}
 
     def close(self) -> None:
         self.connection.close()
 
-    def start(self, table: RawTable, state: TableState) -> TableScratch:
-        """Make room for a table."""
+    def start(self, table: RawTable, state: TableState, mended: pa.Table | None = None) -> TableScratch:
+        """Make room for a table. `mended`: what `quarantine.mended` tells, so that what a replay wrote stays."""
         columns = {**table.columns, **state.extra_columns}
         scratch = self.tables[table.name] = TableScratch(table, state, columns)
         name = table.name
         body = ", ".join(f"{quoted(column)} {SQL_TYPES[kind]}" for column, kind in columns.items())
         keys = ", ".join(f"{quoted(key)} {SQL_TYPES[table.columns[key]]}" for key in table.key)
         run = self.connection.execute
-        run(f"CREATE TABLE w_{name} ({body}, _row_hash VARCHAR, _deleted_at TIMESTAMPTZ)")
+        run(
+            f"CREATE TABLE w_{name} ({body}, _row_hash VARCHAR, _deleted_at TIMESTAMPTZ, _entry VARCHAR, _mended VARCHAR)"
+        )
         run(f"CREATE TABLE gone_{name} ({body}, _row_hash VARCHAR, _deleted_at TIMESTAMPTZ)")
         run(f"CREATE TABLE f_{name} AS SELECT *, '' AS _was FROM w_{name}")
         run(f"CREATE TABLE seen_{name} ({keys})")
-        run(f"CREATE TABLE bad_{name} (key VARCHAR, reason VARCHAR, fault VARCHAR, raw_text VARCHAR)")
+        run(f"CREATE TABLE bad_{name} (_key VARCHAR, _reason VARCHAR, _fault VARCHAR, _raw VARCHAR)")
+        run(f"CREATE TABLE mended_{name} (quarantine_id VARCHAR, row_hash VARCHAR)")
         self.connection.register("known_rows", state.known)
         run(f"CREATE TABLE known_{name} AS SELECT * FROM known_rows")
         self.connection.unregister("known_rows")
+        if mended is not None and mended.num_rows:
+            self.connection.register("mended_rows", mended)
+            run(f"INSERT INTO mended_{name} BY NAME SELECT * FROM mended_rows")
+            self.connection.unregister("mended_rows")
         return scratch
 
-    def take(self, name: str, batch: pa.Table, *, deleted: bool = False) -> None:
-        """Cast a batch by the contract; `deleted` says that the source shows these rows as gone or archived."""
+    def take(self, name: str, batch: pa.Table, *, deleted: bool = False, entries: list[str] | None = None) -> None:
+        """Type and judge a batch; `deleted` says that the source shows these rows as gone or archived, `entries` are
+        their ids where they come out of quarantine."""
         if not batch.num_rows:
             return
         scratch = self.tables[name]
         table = scratch.table
+        if UNREADABLE in batch.column_names:
+            self._refuse(scratch, batch)
+            return
         batch = batch.rename_columns(_unique([_raw_name(column, table) for column in batch.column_names]))
+        for column in needed_beside(table, batch.column_names):
+            batch = batch.append_column(column, pa.nulls(batch.num_rows))
         for column in batch.schema:
             if column.name not in scratch.columns:
                 kind = type_of_arrow(column.type)
                 scratch.columns[column.name] = kind
                 scratch.new_columns.append(column.name)
                 self.connection.execute(f"ALTER TABLE w_{name} ADD COLUMN {quoted(column.name)} {SQL_TYPES[kind]}")
+        hashed = row_hash(scratch.columns_in(batch))
+        if entries is not None:
+            batch = batch.append_column(ENTRY, pa.array(entries, pa.string()))
         self.connection.register("batch", batch)
-        self.connection.execute(f"CREATE OR REPLACE TEMP TABLE typed AS {self._typing(scratch, batch.schema)}")
+        judged = typing(table, scratch.columns, batch.schema, strict=self.strict)
+        self.connection.execute(f"CREATE OR REPLACE TEMP TABLE typed AS {judged}")
         self.connection.unregister("batch")
         moment = f"TIMESTAMPTZ {literal(self.as_of.isoformat())}" if deleted else "NULL"
         self.connection.execute(
-            f"INSERT INTO w_{name} BY NAME SELECT * EXCLUDE (_fault, _raw), {row_hash(scratch.columns_in(batch))} AS _row_hash, "
-            f"CAST({moment} AS TIMESTAMPTZ) AS _deleted_at FROM typed WHERE _fault IS NULL"
+            f"INSERT INTO w_{name} BY NAME SELECT * EXCLUDE (_bad, _out, _key, _reason, _fault, _raw), {hashed} AS _row_hash, "
+            f"CAST({moment} AS TIMESTAMPTZ) AS _deleted_at FROM typed WHERE NOT _out"
         )
-        bad = self._set_aside(scratch)
+        self._set_aside(scratch)
         scratch.read += batch.num_rows
-        scratch.faulty += bad
 
-    def _typing(self, scratch: TableScratch, schema: pa.Schema) -> str:
-        """The typed columns of `batch`, `_fault` (the first column that does not cast) and `_raw` (the row as JSON)."""
-        inner, faults = [], []
-        for position, column in enumerate(schema):
-            source = quoted(column.name)
-            expression, can_fail = cast(source, column.type, scratch.columns[column.name])
-            inner.append(f"{source} AS s{position}, {expression} AS t{position}")
-            if can_fail:
-                faults.append((position, f"s{position} IS NOT NULL AND t{position} IS NULL", column.name))
-        positions = {column.name: position for position, column in enumerate(schema)}
-        whens = [f"WHEN {condition} THEN {literal(column)}" for _, condition, column in faults]
-        for key in scratch.table.key:
-            absent = f"t{positions[key]} IS NULL" if key in positions else "true"
-            if key in positions and scratch.table.columns[key] == "text":
-                absent = f"coalesce(t{positions[key]}, '') = ''"
-            whens.append(f"WHEN {absent} THEN {literal(key)}")
-        outer = ", ".join(f"t{position} AS {quoted(name)}" for name, position in positions.items())
-        text = ", ".join(f"{quoted(name)} := CAST(s{position} AS VARCHAR)" for name, position in positions.items())
-        fault = f"CASE {' '.join(whens)} END"
-        return (
-            f"SELECT {outer}, {fault} AS _fault, "
-            f"CASE WHEN {fault} IS NOT NULL THEN CAST(to_json(struct_pack({text})) AS VARCHAR) END AS _raw "
-            f"FROM (SELECT {', '.join(inner)} FROM batch)"
+    def _refuse(self, scratch: TableScratch, batch: pa.Table) -> None:
+        """Keep rows for quarantine that have no body to type; their keys, where readable, count as seen."""
+        name = scratch.table.name
+        self.connection.register("batch", batch)
+        keys = {
+            key: cast(quoted(key), batch.schema.field(key).type, scratch.columns[key])[0] for key in scratch.table.key
+        }
+        self.connection.execute(
+            f"INSERT INTO bad_{name} SELECT concat_ws('|', {', '.join(keys.values())}), {literal(NO_BODY)}, "
+            f"{literal(', '.join(keys))}, {UNREADABLE} FROM batch"
         )
+        self.connection.execute(
+            f"INSERT INTO seen_{name} SELECT {', '.join(keys.values())} FROM batch "
+            f"WHERE {' AND '.join(f'{key} IS NOT NULL' for key in keys.values())}"
+        )
+        self.connection.unregister("batch")
+        scratch.read += batch.num_rows
+        scratch.faulty += batch.num_rows
 
-    def _set_aside(self, scratch: TableScratch) -> int:
-        """Move the faulty rows of `typed` to the bad ones; their keys, where readable, count as seen."""
+    def _set_aside(self, scratch: TableScratch) -> None:
+        """Keep the bad rows of `typed` for quarantine; the keys of those that stay out, where readable, count as seen."""
         table, name = scratch.table, scratch.table.name
-        faulty = self.count("typed WHERE _fault IS NOT NULL")
-        if not faulty:
-            return 0
+        if not self.count("typed WHERE _bad"):
+            return
         held = {str(column[0]) for column in self.connection.execute("DESCRIBE typed").fetchall()}
         keys = [quoted(key) if key in held else "NULL" for key in table.key]
         no_key = " OR ".join(f"{key} IS NULL" for key in keys)
-        is_key = ", ".join(literal(key) for key in table.key)
-        wanted = " ".join(f"WHEN {literal(column)} THEN {literal(kind)}" for column, kind in scratch.columns.items())
+        self.connection.execute(f"INSERT INTO bad_{name} SELECT _key, _reason, _fault, _raw FROM typed WHERE _bad")
         self.connection.execute(
-            f"""INSERT INTO bad_{name} SELECT concat_ws('|', {", ".join(f"CAST({key} AS VARCHAR)" for key in keys)}),
-                CASE WHEN _fault IN ({is_key}) AND coalesce(json_extract_string(_raw, '$."' || _fault || '"'), '') = ''
-                     THEN 'no key: ' || _fault || ' is empty'
-                     ELSE 'wrong type: ' || _fault || ' does not hold a valid ' || CASE _fault {wanted} ELSE 'value' END END,
-                _fault, _raw FROM typed WHERE _fault IS NOT NULL"""
+            f"INSERT INTO seen_{name} SELECT {', '.join(keys)} FROM typed WHERE _out AND NOT ({no_key})"
         )
-        self.connection.execute(
-            f"INSERT INTO seen_{name} SELECT {', '.join(keys)} FROM typed WHERE _fault IS NOT NULL AND NOT ({no_key})"
-        )
-        return faulty
+        scratch.faulty += self.count("typed WHERE _out")
 
     def saw(self, name: str, keys: pa.Table) -> None:
         """Keys that the source has, from a listing of keys alone."""
@@ -184,10 +192,11 @@ class Scratch:
                     f"WHERE rowid IN (SELECT place FROM ranked WHERE n > 1 AND _row_hash <> kept)"
                 )
             run(f"DELETE FROM w_{name} WHERE rowid IN (SELECT place FROM ranked WHERE n > 1)")
+        run(f"UPDATE w_{name} SET _mended = m.row_hash FROM mended_{name} AS m WHERE w_{name}._entry = m.quarantine_id")
         same = " AND ".join(f"k.{quoted(key)} = w.{quoted(key)}" for key in table.key)
         run(
             f"CREATE TABLE f_{name} AS SELECT w.*, CAST('new' AS VARCHAR) AS _was FROM w_{name} AS w WHERE NOT EXISTS ("
-            f"SELECT 1 FROM known_{name} AS k WHERE {same} AND k._row_hash = w._row_hash "
+            f"SELECT 1 FROM known_{name} AS k WHERE {same} AND (k._row_hash = w._row_hash OR k._row_hash = w._mended) "
             f"AND k.is_deleted = (w._deleted_at IS NOT NULL))"
         )
         return self.count(f"f_{name}")
@@ -198,10 +207,10 @@ class Scratch:
         return int(rows)
 
     def candidates(self, name: str) -> pa.Table:
-        """Key columns, `_row_hash` and `is_deleted` of the rows left."""
+        """Key columns, `_row_hash`, `is_deleted` and `_mended` of the rows left."""
         keys = ", ".join(quoted(key) for key in self.tables[name].table.key)
         return self.connection.sql(
-            f"SELECT {keys}, _row_hash, _deleted_at IS NOT NULL AS is_deleted FROM f_{name}"
+            f"SELECT {keys}, _row_hash, _deleted_at IS NOT NULL AS is_deleted, _mended FROM f_{name}"
         ).to_arrow_table()
 
     def mark(self, name: str, verdicts: pa.Table) -> None:
@@ -249,6 +258,16 @@ class Scratch:
         )
         self.connection.unregister("gone")
 
+    def entries(self, name: str) -> list[str]:
+        """The ids in quarantine of the rows that passed."""
+        rows = self.connection.execute(f"SELECT _entry FROM w_{name} WHERE _entry IS NOT NULL").fetchall()
+        return [str(entry) for (entry,) in rows]
+
+    def hashes(self, name: str) -> dict[str, str]:
+        """The `_row_hash` of the rows to write that came out of quarantine, by their id there."""
+        rows = self.connection.execute(f"SELECT _entry, _row_hash FROM f_{name} WHERE _entry IS NOT NULL").fetchall()
+        return {str(entry): str(row_hash) for entry, row_hash in rows}
+
     def outcome(self, name: str) -> dict[str, int]:
         """Rows to write by what they are: new, changed, deleted, and the change of the live count."""
         rows = self.connection.execute(
@@ -277,14 +296,14 @@ class Scratch:
         connection.execute("SET timezone = 'UTC'")
         reader: Any = connection.sql(
             f"SELECT *, TIMESTAMPTZ {literal(loaded_at.isoformat())} AS _loaded_at FROM "
-            f"(SELECT * EXCLUDE (_was) FROM f_{name} UNION ALL BY NAME SELECT * FROM gone_{name})"
+            f"(SELECT * EXCLUDE (_was, _entry, _mended) FROM f_{name} UNION ALL BY NAME SELECT * FROM gone_{name})"
         ).to_arrow_reader(OUTPUT_ROWS)
         for batch in reader:
             yield pa.Table.from_batches([batch])
         connection.close()
 
     def bad(self, name: str) -> pa.Table:
-        """The rows set aside: key, reason, fault (column), raw_text."""
+        """The rows for quarantine: _key, _reason, _fault (columns), _raw."""
         return self.connection.sql(f"SELECT DISTINCT * FROM bad_{name}").to_arrow_table()
 
 

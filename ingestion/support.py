@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from ingestion.columns import column_of
+from ingestion.columns import apart, as_text, column_of
 from ingestion.http import VendorApi
 from ingestion.pipeline import dlt_for
 from ingestion.tables import RawTable
@@ -47,6 +47,8 @@ TICKET_COLUMNS = (
     "generated_timestamp",
 )
 
+FLAGS = ("is_dispute", "is_complaint", "is_hardship")
+
 Row = dict[str, Any]
 
 
@@ -59,11 +61,7 @@ class SupportReader:
         self.api = api
         self.notes: list[str] = []
         self._latest_start = int((clock.as_of - LEFT_OUT).timestamp())
-        self._tags = {
-            "is_dispute": frozenset(settings.support_dispute_tags),
-            "is_complaint": frozenset(settings.support_complaint_tags),
-            "is_hardship": frozenset(settings.support_hardship_tags),
-        }
+        self._tags = meant_tags(settings)
 
     @classmethod
     @contextmanager
@@ -113,11 +111,15 @@ class SupportReader:
         since = int(floor.timestamp()) if isinstance(floor, datetime) else floor or 0
         since = max(0, min(since, self._latest_start))
         if table.name == "ticket_events":
-            for rows in self._by_time(since):
+            for page in self._by_time(since):
+                rows, unreadable = apart(page)
                 yield _event_table(rows), False
+                yield unreadable, False
             return
         is_gone = _ticket_is_gone if table.name == "tickets" else _user_is_gone
-        for rows in self._by_cursor(table.name, since):
+        for page in self._by_cursor(table.name, since):
+            rows, unreadable = apart(page)
+            yield unreadable, False
             live = [row for row in rows if not is_gone(row)]
             gone = [row for row in rows if is_gone(row)]
             for some, deleted in ((live, False), (gone, True)):
@@ -153,13 +155,27 @@ class SupportReader:
     def _ticket_table(self, rows: list[Row]) -> pa.Table:
         columns = _columns(rows, TICKET_COLUMNS)
         columns["via_channel"] = column_of([_channel(row.get("via")) for row in rows])
-        columns["satisfaction_score"] = column_of([(row.get("satisfaction_rating") or {}).get("score") for row in rows])
-        columns["tags"] = _json([row.get("tags") or [] for row in rows])
+        columns["satisfaction_score"] = column_of([_part(row.get("satisfaction_rating"), "score") for row in rows])
+        tags = [[] if row.get("tags") is None else row["tags"] for row in rows]
+        columns["tags"] = _json(tags)
         columns["custom_fields"] = _json([row.get("custom_fields") or [] for row in rows])
-        tags = [frozenset(str(tag) for tag in row.get("tags") or []) for row in rows]
-        for column, wanted in self._tags.items():
-            columns[column] = pa.array([bool(one & wanted) for one in tags], pa.bool_())
+        flags = [flags_of(one, self._tags) for one in tags]
+        for column in FLAGS:
+            columns[column] = pa.array([one[column] for one in flags], pa.bool_())
         return pa.table(columns)
+
+
+def meant_tags(settings: Settings) -> dict[str, frozenset[str]]:
+    """The tags that each flag of a ticket stands for."""
+    tags = (settings.support_dispute_tags, settings.support_complaint_tags, settings.support_hardship_tags)
+    return {name: frozenset(some) for name, some in zip(FLAGS, tags, strict=True)}
+
+
+def flags_of(tags: object, meant: dict[str, frozenset[str]]) -> dict[str, bool | None]:
+    """A ticket's flags; None where its tags are no list of texts, which the contract refuses."""
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        return dict.fromkeys(meant)
+    return {name: not wanted.isdisjoint(tags) for name, wanted in meant.items()}
 
 
 def _ticket_is_gone(row: Row) -> bool:
@@ -192,14 +208,20 @@ def _status(row: Row) -> str | None:
     """The status that an event set, from its changes; None where it left it."""
     if row.get("status"):
         return str(row["status"])
-    changes = [child.get("status") for child in row.get("child_events") or [] if isinstance(child, dict)]
+    children = row.get("child_events")
+    changes = (
+        [child.get("status") for child in children if isinstance(child, dict)] if isinstance(children, list) else []
+    )
     return next((str(status) for status in reversed(changes) if status), None)
 
 
 def _channel(via: object) -> str | None:
-    if isinstance(via, dict):
-        return None if via.get("channel") is None else str(via["channel"])
-    return None if via is None else str(via)
+    return _part(via, "channel")
+
+
+def _part(value: object, name: str) -> str | None:
+    """A named part of a nested value as text; a value that is not nested stands for it itself."""
+    return as_text(value.get(name) if isinstance(value, dict) else value)
 
 
 def _columns(rows: list[Row], names: tuple[str, ...]) -> dict[str, pa.Array]:

@@ -37,9 +37,10 @@ incremental model reads `_loaded_at > max(_loaded_at)`.
 class RawTable:
     """One raw table.
 
-    `key` columns identify a row; a row without them goes to quarantine. `cursor` is the column
+    `key` columns identify a row; a row without them stays out of raw. `cursor` is the column
     that grows when a row changes; a table without one is mirrored whole. `optional` tables may
-    be absent from the source.
+    be absent from the source. `fails_closed`: the bool columns that become TRUE when the value of
+    a column can't be read. `text_lists`: the json columns that must hold a list of texts.
     """
 
     source: Source
@@ -48,10 +49,18 @@ class RawTable:
     columns: dict[str, ColumnType] = field(hash=False)
     cursor: str | None = None
     optional: bool = False
+    fails_closed: dict[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    text_lists: tuple[str, ...] = ()
 
     @property
     def schema(self) -> str:
         return f"raw_{self.source}"
+
+    @property
+    def keeps_rows(self) -> bool:
+        """Whether a row with a bad value is loaded without that value: people's records are, so that an exclusion beside
+        it counts; money is whole or not at all."""
+        return self.source != "ledger"
 
 
 _UTC_STAMPS: dict[str, ColumnType] = {"created_on_utc": "timestamp", "last_modified_on_utc": "timestamp"}
@@ -262,6 +271,7 @@ CRM: tuple[RawTable, ...] = (
             "is_archived": "bool",
         },
         cursor="updated_at",
+        fails_closed={name: (name,) for name in ("do_not_contact", "is_fraud", "is_deceased", "has_dispute")},
     ),
     RawTable(
         "crm",
@@ -321,6 +331,12 @@ SUPPORT: tuple[RawTable, ...] = (
             "is_hardship": "bool",
         },
         cursor="generated_timestamp",
+        fails_closed={
+            "tags": ("is_dispute", "is_complaint"),
+            "is_dispute": ("is_dispute",),
+            "is_complaint": ("is_complaint",),
+        },
+        text_lists=("tags",),
     ),
     RawTable(
         "support",
