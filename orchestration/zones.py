@@ -80,9 +80,11 @@ def _deps(manifest: Mapping[str, Any], node: Mapping[str, Any]) -> list[dg.Asset
                 continue
             keys.append(dg.AssetKey([declared["schema"], declared["identifier"]]))
             sources.update(source for source in TABLES if f"raw_{source}" == declared["schema"])
+        elif parent in manifest["nodes"] and manifest["nodes"][parent]["config"]["materialized"] == "ephemeral":
+            keys += _deps(manifest, manifest["nodes"][parent])
         elif parent in manifest["nodes"]:
             keys.append(node_key(manifest["nodes"][parent]))
-    return keys + [source_key(source) for source in sorted(sources)]
+    return list(dict.fromkeys([*keys, *(source_key(source) for source in sorted(sources))]))
 
 
 def _spec(manifest: Mapping[str, Any], node: Mapping[str, Any]) -> dg.AssetSpec:

@@ -1,3 +1,5 @@
+{{ config(materialized='ephemeral') }}
+
 /*
   What each loan cost: the charge-off (once: when the ledger charged it off, else when it wrote it
   off) and every cash recovery after it. Principal only.

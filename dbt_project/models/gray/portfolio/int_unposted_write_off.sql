@@ -1,3 +1,5 @@
+{{ config(materialized='ephemeral') }}
+
 -- Write-offs that the ledger's balances know and its transactions do not: the derived columns hold.
 with loans as (
     select loan_id, market, product_id, currency, status_id, written_off_on, principal_written_off
