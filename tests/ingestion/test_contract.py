@@ -14,13 +14,18 @@ from ingestion.contract import cast, column_name, row_hash, type_of_arrow
 from ingestion.tables import ColumnType
 
 
-def converted(value: pa.Array, target: ColumnType) -> Any:
-    """What the contract makes of a column's first value; None where it refuses it."""
+def converted_all(values: pa.Array, target: ColumnType) -> list[Any]:
+    """What the contract makes of a column's values; None where it refuses one."""
     with duckdb.connect() as connection:
         connection.execute("SET timezone = 'UTC'")
-        connection.register("batch", pa.table({"v": value}))
-        expression, _ = cast('"v"', value.type, target)
-        return connection.execute(f"SELECT {expression} FROM batch").fetchall()[0][0]
+        connection.register("batch", pa.table({"v": values}))
+        expression, _ = cast('"v"', values.type, target)
+        return [row[0] for row in connection.execute(f"SELECT {expression} FROM batch").fetchall()]
+
+
+def converted(value: pa.Array, target: ColumnType) -> Any:
+    """What the contract makes of a column's first value."""
+    return converted_all(value, target)[0]
 
 
 @pytest.mark.parametrize(
@@ -97,11 +102,14 @@ def test_an_arrow_value_becomes_the_declared_type_exactly_or_not_at_all(
     assert converted(value, target) == expected
 
 
-@settings(deadline=None)
-@given(st.decimals(min_value=-9_999_999_999_999, max_value=9_999_999_999_999, places=6))
-def test_money_survives_as_text_and_as_decimal(amount: Decimal) -> None:
-    assert converted(pa.array([f"{amount:f}"]), "money") == amount
-    assert converted(pa.array([amount], pa.decimal128(38, 10)), "money") == amount
+AMOUNTS = st.decimals(min_value=-9_999_999_999_999, max_value=9_999_999_999_999, places=6)
+
+
+@settings(deadline=None, max_examples=10)
+@given(st.lists(AMOUNTS, min_size=10, max_size=30))
+def test_money_survives_as_text_and_as_decimal(amounts: list[Decimal]) -> None:
+    assert converted_all(pa.array([f"{amount:f}" for amount in amounts]), "money") == amounts
+    assert converted_all(pa.array(amounts, pa.decimal128(38, 10)), "money") == amounts
 
 
 def test_an_undeclared_column_gets_a_type_that_holds_it_exactly() -> None:

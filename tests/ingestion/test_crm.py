@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import ingestion.crm
+import ingestion.http
 import sandbox.hubspot
 from ingestion import quarantine
 from ingestion.load import load_source
@@ -170,8 +171,9 @@ def test_rate_limits_and_hiccups_are_waited_out(vendors: Vendors, settings: Sett
 
 
 def test_a_vendor_that_stays_down_is_a_transient_error_and_raw_stays(
-    vendors: Vendors, settings: Settings, clock: Clock, warehouse: Warehouse
+    vendors: Vendors, settings: Settings, clock: Clock, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(ingestion.http, "ATTEMPTS", 2)
     vendors.lender.rows["crm_contacts"] = [contact(1)]
     load_source("crm", settings, clock)
     vendors.sandbox.add_fault(system="hubspot", kind="status", status=503, headers={"Retry-After": "1"})

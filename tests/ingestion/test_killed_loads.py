@@ -19,8 +19,8 @@ from lendloop.settings import Settings
 from tests.ingestion.conftest import Ledger, Warehouse
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-KILLS = 12
-ROWS = 400
+KILLS = 6
+ROWS = 150
 
 
 def kill_a_load(home: Path, url: str, after_s: float) -> bool:
