@@ -1,6 +1,6 @@
 """HubSpot, the CRM: contacts, and applications as deals, into Arrow.
 
-The first load and the daily comparison read the list endpoint; increments read the search endpoint
+The first load and the comparison read the list endpoint; increments read the search endpoint
 by the modified property, around its ceiling of 10,000 results; archived rows come from the list with
 `archived=true`, every time. Shapes from HubSpot's API reference. Which property means what: README.md.
 """
@@ -23,6 +23,7 @@ from ingestion.tables import CRM, RawTable
 from lendloop.errors import ConfigurationError
 from lendloop.settings import Settings
 
+COMPARE_EVERY_DAYS = 7
 LIST_LIMIT, SEARCH_LIMIT = 100, 200
 SEARCH_CEILING = 10_000
 BLOCK_ROWS = 5_000
@@ -155,8 +156,8 @@ class CrmReader:
         return table.cursor is not None
 
     def compare_every_days(self, table: RawTable) -> int | None:
-        """A deletion for good (erasure) shows nowhere: everything is listed daily, and when the total is off."""
-        return 1
+        """An erasure shows only in the total: everything is listed when that is off, and once a week all the same."""
+        return COMPARE_EVERY_DAYS
 
     def read(self, table: RawTable, floor: datetime | int | None) -> Iterator[tuple[pa.Table, bool]]:
         """Live rows from `floor` on (all without one), then every archived row."""
