@@ -7,12 +7,13 @@ cursor kept in operational state, in the order things happened; reading an event
 
 from __future__ import annotations
 
-import json
+from datetime import datetime, timedelta
 from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.scheduler.instigation import InstigatorStatus, TickStatus
+from pydantic import BaseModel, Field
 
 from activation.alerts import PipelineFailure, report_failures
 from activation.ops import open_ops
@@ -23,7 +24,8 @@ from orchestration.instance import ORPHANED
 from orchestration.names import RULE_CHECK, VERDICT_STEP
 
 CURSOR = "dagster_event_log"
-MAX_RUNS = 200
+OVERLAP = timedelta(hours=1)
+"""Runs are read again that far back: a run that goes on is updated only when its status changes."""
 _EVENTS = {
     dg.DagsterEventType.ASSET_CHECK_EVALUATION,
     dg.DagsterEventType.STEP_FAILURE,
@@ -36,21 +38,31 @@ _EVENTS = {
 def relay_events(instance: dg.DagsterInstance, settings: Settings, clock: Clock) -> int:
     """Report what failed and what recovered since the last call. Returns the number of events reported."""
     engine = open_ops(settings)
-    cursor: dict[str, str] = json.loads(read_cursor(engine, CURSOR) or "{}")
+    cursor = _Cursor.model_validate_json(read_cursor(engine, CURSOR) or "{}")
     reported: list[PipelineFailure] = []
-    seen: dict[str, str] = {}
-    records = instance.get_run_records(order_by="update_timestamp", ascending=False, limit=MAX_RUNS)
-    for record in reversed(records):
+    seen = _Cursor(newest=cursor.newest)
+    since = cursor.newest - OVERLAP if cursor.newest else None
+    for record in instance.get_run_records(
+        dg.RunsFilter(updated_after=since), order_by="update_timestamp", ascending=True
+    ):
         run = record.dagster_run
-        connection = instance.get_records_for_run(run.run_id, cursor=cursor.get(run.run_id), of_type=_EVENTS)
-        reported += filter(None, (_translate(entry.event_log_entry, run) for entry in connection.records))
-        seen[run.run_id] = connection.cursor
+        events = instance.get_records_for_run(run.run_id, cursor=cursor.runs.get(run.run_id), of_type=_EVENTS)
+        reported += filter(None, (_translate(entry.event_log_entry, run) for entry in events.records))
+        seen.runs[run.run_id] = events.cursor
+        seen.newest = record.update_timestamp
     reported += _instigators(instance)
     if reported:
         report_failures(settings, reported, clock)
     if seen != cursor:
-        write_cursor(engine, CURSOR, json.dumps(seen))
+        write_cursor(engine, CURSOR, seen.model_dump_json())
     return len(reported)
+
+
+class _Cursor(BaseModel):
+    """Up to which update of a run all is read, and how far into each of the latest runs."""
+
+    newest: datetime | None = None
+    runs: dict[str, str] = Field(default_factory=dict)
 
 
 def _translate(entry: dg.EventLogEntry, run: dg.DagsterRun) -> PipelineFailure | None:
