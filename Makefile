@@ -33,7 +33,7 @@ dev: setup ## sandbox, Dagster UI and daemon with the demo data, until Ctrl-C
 	@$(BIN)/lendloop dev
 
 test: setup ## every test; skipped ones are listed with their reason
-	@$(BIN)/pytest -n 2 --dist loadgroup
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: setup ## style, and the import rules between the rooms
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports

@@ -24,6 +24,11 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest
     return monkeypatch
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long tests first, so that two workers end at about the same time."""
+    items.sort(key=lambda item: "end_to_end" not in item.nodeid)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Where LENDLOOP_NO_SKIPS is set (CI), a skipped test fails the run: its reason is in the summary."""
