@@ -241,8 +241,9 @@ def _forget_incremental(connection: duckdb.DuckDBPyConnection, manifest: Mapping
 
 
 def _build(home: Home, settings: Settings, manifest: Mapping[str, Any]) -> list[NodeResult]:
-    left_out = ["--exclude-resource-type", "unit_test", "--exclude-resource-type", "exposure"]
-    results = _invoke(home, ["build", *left_out], target=settings.env, hash_key=settings.identifier_key().decode())
+    arguments = ["build", "--exclude-resource-type", "unit_test", "--exclude-resource-type", "exposure"]
+    key = settings.identifier_key().decode()
+    results = _invoke(home, [*arguments, "--no-write-json"], target=settings.env, hash_key=key)
     return [
         NodeResult(
             unique_id=result.node.unique_id,
