@@ -130,9 +130,7 @@ class Victim:
 
     def _kill(self, aim: Aim) -> list[str]:
         """Start a pass and kill it where the aim says. Returns what the kill met; nothing when the pass was quicker."""
-        home = self.installation.home
-        built = home / "dbt" / "target" / "run_results.json"
-        before = _stamp(built)
+        before = _published(self.installation)
         process = subprocess.Popen(
             self.installation.command("run"),
             env=self.installation.process_environment,
@@ -154,7 +152,7 @@ class Victim:
                 answered = lines.wait(lambda: self._is_met(aim))
                 lines.pause(self.draw.uniform(0.0, self.usual_s["load_crm"]))
             elif aim.step == "publish":
-                lines.wait(lambda: _stamp(built) != before)
+                lines.wait(lambda: _published(self.installation) != before)
                 lines.pause(self.draw.uniform(0.0, self.usual_s["publish"]))
             else:
                 previous = STEPS[STEPS.index(aim.step) - 1] if aim.step in STEPS else STEPS[-1]
@@ -169,7 +167,7 @@ class Victim:
         if code != -signal.SIGKILL:
             assert code == 0, f"a pass that was quicker than its kill ended with {code}: {lines.text}"
             return []
-        return _met(aim, lines, answered, published=_stamp(built) != before)
+        return _met(aim, lines, answered, published=_published(self.installation) != before)
 
     def _is_met(self, aim: Aim) -> bool:
         return any(fault["met"] for fault in self.installation.sandbox("/faults")["faults"])
@@ -222,8 +220,9 @@ class _Lines:
         return True
 
 
-def _stamp(path: Path) -> int:
-    return path.stat().st_mtime_ns if path.exists() else 0
+def _published(installation: Installation) -> set[str]:
+    """The files that are published, or being written for it."""
+    return {path.name for folder in ("published", "contacts") for path in (installation.home / folder).glob("*/*/*")}
 
 
 def _met(aim: Aim, lines: _Lines, answered: bool, *, published: bool) -> list[str]:
