@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,6 +29,7 @@ def build_defs(settings: Settings | None = None, resource_overrides: Mapping[str
     no data. Raises ConfigurationError naming the file and the fault of a definition that does not load.
     """
     settings = settings or load_settings()
+    os.environ.setdefault("MPLCONFIGDIR", str(settings.home.root / "matplotlib"))
     manifest = load_manifest(settings.home)
     groups = {table.key: table.group for table in publishable_tables(manifest)}
     audiences = load_audiences(settings.definitions / "audiences")

@@ -28,6 +28,13 @@ class Installation:
     environment: dict[str, str] = field(default_factory=dict)
     base_url: str = ""
 
+    @property
+    def person(self) -> Path:
+        """The home folder of whoever runs it: nothing may be written there."""
+        folder = self.home.parent / "person"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "orchestration.cli", *arguments]
 
@@ -36,6 +43,7 @@ class Installation:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("LENDLOOP_", "DAGSTER_HOME"))}
         return {
             **kept,
+            "HOME": str(self.person),
             "LENDLOOP_HOME": str(self.home),
             "LENDLOOP_HASH_KEY": HASH_KEY,
             **self.environment,

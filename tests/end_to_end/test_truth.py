@@ -105,6 +105,10 @@ def test_personal_data_stay_in_files_that_only_their_owner_reads(loaded: Install
     assert stat.S_IMODE(home.contacts_files.stat().st_mode) == 0o700
 
 
+def test_nothing_is_written_outside_the_home(loaded: Installation) -> None:
+    assert list(loaded.person.rglob("*")) == []
+
+
 def test_a_first_load_is_a_baseline_told_in_few_messages_without_personal_data(loaded: Installation) -> None:
     messages = loaded.arrivals["slack"]["messages"]
     assert len(messages) <= 10
