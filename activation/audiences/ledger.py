@@ -223,13 +223,14 @@ class Ledger:
         return dict(rows)
 
     def lose_members(self) -> None:
-        """Nobody is a member any more: the list is gone at the destination."""
+        """Nobody is a member any more: the list is gone at the destination, and the next pass is a first one."""
         self._transaction(
             (
                 "update ledger.delivered set is_member = false, payload_hash = null, rejected_hash = null where audience = $audience",
                 {"audience": self.audience},
             ),
             ("delete from ledger.remote where audience = $audience", {"audience": self.audience}),
+            ("delete from ledger.synced where audience = $audience", {"audience": self.audience}),
         )
 
     def remote(self) -> tuple[str, str] | None:

@@ -60,13 +60,14 @@ MAX_GUARD_DAYS = 31.0
 """After a longer pause a plan is not trusted any further than after this one."""
 
 
-def guard_breaches(guards: Guards, counts: PlanCounts, *, elapsed_days: float, candidates: int) -> list[str]:
+def guard_breaches(guards: Guards, counts: PlanCounts, *, elapsed_days: float | None, candidates: int) -> list[str]:
     """Why a plan may not start, each as `name: what is wrong`; empty when it may.
 
     Shares and factors hold for one business day and widen with the days since the last plan, up to a month.
+    `elapsed_days` None: no pass has finished yet, so what is delivered is a part of the first one and no measure of growth.
     """
     breaches: list[str] = []
-    days = min(max(1.0, elapsed_days), MAX_GUARD_DAYS)
+    days = min(max(1.0, elapsed_days or 1.0), MAX_GUARD_DAYS)
     if counts.members and candidates == 0 and counts.remove > max(guards.ignore_below, counts.asked_removals):
         breaches.append(f"empty_source: no candidates at all, while {counts.members} people are delivered")
     removed = counts.remove - counts.asked_removals
@@ -78,7 +79,8 @@ def guard_breaches(guards: Guards, counts: PlanCounts, *, elapsed_days: float, c
         )
     total = counts.add + counts.change + counts.unchanged + counts.keep
     factor = guards.max_growth_factor**days
-    if counts.members and counts.add > guards.ignore_below and total > factor * counts.members:
+    judged = counts.members > 0 and elapsed_days is not None
+    if judged and counts.add > guards.ignore_below and total > factor * counts.members:
         breaches.append(
             f"sudden_growth: {counts.members} would become {total}, more than {factor:.1f} times"
             f" (guards.max_growth_factor {guards.max_growth_factor:g} a day)"

@@ -161,7 +161,7 @@ class _Pass:
 
     def _breaches(self, name: str, ledger: Ledger, counts: PlanCounts) -> list[str]:
         last = ledger.last_sync()
-        days = (self._clock.as_of - last).total_seconds() / 86_400 if last else 1.0
+        days = (self._clock.as_of - last).total_seconds() / 86_400 if last else None
         breaches = guard_breaches(
             self._audience.guards, counts, elapsed_days=days, candidates=self._selection.candidates
         )

@@ -106,7 +106,7 @@ def test_a_refused_row_waits_for_another_payload_or_a_day() -> None:
     assert plan({"p": (False, "h1")}, delivered, sent_days_ago=2)["p"][0] == "add"
 
 
-def breaches(days: float = 1, candidates: int = 100, guards: Guards | None = None, **counts: int) -> list[str]:
+def breaches(days: float | None = 1, candidates: int = 100, guards: Guards | None = None, **counts: int) -> list[str]:
     return [
         breach.split(":")[0]
         for breach in guard_breaches(guards or Guards(), PlanCounts(**counts), elapsed_days=days, candidates=candidates)
@@ -121,6 +121,8 @@ def test_guard_rails_stop_what_is_sudden() -> None:
     assert breaches(members=100, remove=51, unchanged=49, days=3) == []
     assert breaches(members=100, add=200, unchanged=100) == []
     assert breaches(members=100, add=201, unchanged=100) == ["sudden_growth"]
+    assert breaches(members=100, add=201, unchanged=100, days=10_000) == [], "after decades too"
+    assert breaches(members=60, add=495, unchanged=60, days=None) == [], "a first pass that was cut off goes on"
     assert breaches(members=100, change=90, same_version_changes=90, unchanged=10) == ["unexpected_full_sync"]
     assert breaches(members=100, change=90, same_version_changes=0, unchanged=10) == []
     assert breaches(members=100, change=90, same_version_changes=90, guards=Guards(allow_full_sync=True)) == []

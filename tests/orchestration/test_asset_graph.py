@@ -36,7 +36,7 @@ def graph_of(definitions: dg.Definitions) -> dict[str, Any]:
 
 
 def test_the_asset_graph_is_the_one_we_mean(definitions: dg.Definitions) -> None:
-    """After a change that is meant: `python tests/orchestration/test_definitions.py` writes the snapshot anew."""
+    """After a change that is meant: `python tests/orchestration/test_asset_graph.py` writes the snapshot anew."""
     assert graph_of(definitions) == json.loads(SNAPSHOT.read_text())
 
 
