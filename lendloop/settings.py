@@ -20,6 +20,13 @@ from lendloop.home import CHECKOUT, Home
 SourceName = Literal["crm", "ledger", "support"]
 SOURCES: tuple[SourceName, ...] = ("crm", "ledger", "support")
 ENVIRONMENTS = ("local", "prod")
+_COMPANIONS = {
+    "crm_url": ("crm_token",),
+    "support_url": ("support_user", "support_token"),
+    "blueshift_url": ("blueshift_key",),
+    "slack_url": ("slack_token",),
+}
+"""What a system needs beside its address."""
 
 
 class Settings(BaseSettings):
@@ -79,6 +86,11 @@ class Settings(BaseSettings):
     def is_configured(self, source: SourceName) -> bool:
         """Whether a source's address is set; one that is not is shown so and never an error."""
         return getattr(self, f"{source}_url") is not None
+
+    def require_companions(self) -> None:
+        """Raise ConfigurationError that names, at once, what each system whose address is set still lacks."""
+        needed = [name for address, names in _COMPANIONS.items() if getattr(self, address) for name in names]
+        self.require(*needed)
 
     def require(self, *fields: str) -> None:
         """Raise ConfigurationError that names, at once, each of `fields` that is not set."""

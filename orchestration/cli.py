@@ -40,6 +40,7 @@ def run(as_json: Json = False) -> None:
     from orchestration.screen import note, show_report
 
     settings = load_settings()
+    settings.require_companions()
     settings.clock()
     with redirect_stdout(sys.stderr):
         report = run_pass(settings, (lambda line: None) if as_json else note)

@@ -21,6 +21,17 @@ def test_an_unknown_environment_is_wrong_use_said_in_one_line(bare: Installation
     assert "LENDLOOP_ENV" in done.stderr
 
 
+def test_what_configured_systems_lack_is_named_all_at_once(bare: Installation) -> None:
+    bare.environment |= {
+        "LENDLOOP_CRM_URL": "http://127.0.0.1:9",
+        "LENDLOOP_SUPPORT_URL": "http://127.0.0.1:9",
+        "LENDLOOP_SUPPORT_USER": "hub@lender.example",
+    }
+    done = bare.lendloop("run")
+    assert done.returncode == 2
+    assert done.stderr.startswith("lendloop: not set: LENDLOOP_CRM_TOKEN, LENDLOOP_SUPPORT_TOKEN;")
+
+
 def test_an_unknown_command_and_an_unknown_source_are_wrong_use(bare: Installation) -> None:
     assert bare.lendloop("rum").returncode == 2
     done = bare.lendloop("replay", "erp")
