@@ -35,11 +35,11 @@ def postgres_over_tcp(tmp: Path | None = None) -> Iterator[str]:
         data, log = place / "data", place / "log"
         for folder in (data, place / "socket"):
             folder.mkdir(mode=0o700)
-            _give(folder, user)
+            give(folder, user)
         log.touch()
-        _give(log, user)
+        give(log, user)
         _run(user, programs / "initdb", "-D", data, "-A", "trust", "-U", "postgres", "--encoding=utf8", "--no-sync")
-        port = _free_port()
+        port = free_port()
         options = f"-h 127.0.0.1 -p {port} -k {place / 'socket'} -c fsync=off -c full_page_writes=off"
         _run(user, programs / "pg_ctl", "-D", data, "-w", "-t", "60", "-l", log, "-o", options, "start")
         try:
@@ -66,10 +66,10 @@ def _programs(place: Path) -> tuple[Path, str | None]:
         if not path.is_symlink():
             path.chmod(0o755 if path.is_dir() or path.parent.name == "bin" else 0o644)
     copy = site / package.name / "pginstall"
-    return copy / "bin", next(user for user in USERS_TO_RUN_AS if _exists(user))
+    return copy / "bin", next(user for user in USERS_TO_RUN_AS if user_exists(user))
 
 
-def _exists(user: str) -> bool:
+def user_exists(user: str) -> bool:
     try:
         pwd.getpwnam(user)
     except KeyError:
@@ -77,12 +77,12 @@ def _exists(user: str) -> bool:
     return True
 
 
-def _give(path: Path, user: str | None) -> None:
+def give(path: Path, user: str | None) -> None:
     if user is not None:
         os.chown(path, pwd.getpwnam(user).pw_uid, pwd.getpwnam(user).pw_gid)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
