@@ -69,6 +69,7 @@ class Settings(BaseSettings):
     smtp_url: str | None = None
     alert_email: str | None = None
     ops_url: SecretStr | None = None
+    dagster_url: SecretStr | None = None
 
     @cached_property
     def home(self) -> Home:

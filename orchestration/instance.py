@@ -1,13 +1,19 @@
-"""Dagster's own home: its configuration under `LENDLOOP_HOME/dagster`, and runs whose process died."""
+"""Dagster's own home: its configuration under `LENDLOOP_HOME/dagster`, where it stores, and runs whose process died."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import yaml
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
+from lendloop.errors import ConfigurationError, TransientError
 from lendloop.settings import Settings
 
 PID_TAG = "lendloop/pid"
@@ -29,11 +35,22 @@ _CONFIGURATION = {
 }
 
 
+STORAGE_VARIABLE = "LENDLOOP_DAGSTER_URL"
+
+
 def prepare_dagster_home(settings: Settings) -> Path:
-    """Write `dagster.yaml`, point `DAGSTER_HOME` at its folder and switch telemetry off. Returns the folder."""
+    """Write `dagster.yaml`, point `DAGSTER_HOME` at its folder and switch telemetry off. Returns the folder.
+
+    The file names the variable of the storage's URL, never the URL: Dagster's processes inherit the variable.
+    Raises ConfigurationError for a URL that can't hold Dagster's storage.
+    """
     home = settings.home.prepare().dagster
     path = home / "dagster.yaml"
-    text = "# Written by lendloop at every start.\n" + yaml.safe_dump(_CONFIGURATION)
+    configuration: dict[str, Any] = {**_CONFIGURATION}
+    if settings.dagster_url:
+        configuration["storage"] = {"postgres": {"postgres_url": {"env": STORAGE_VARIABLE}}}
+        os.environ[STORAGE_VARIABLE] = storage_url(settings).render_as_string(hide_password=False)
+    text = "# Written by lendloop at every start.\n" + yaml.safe_dump(configuration)
     if not path.exists() or path.read_text() != text:
         draft = path.with_suffix(f".{os.getpid()}.tmp")
         draft.write_text(text)
@@ -42,10 +59,46 @@ def prepare_dagster_home(settings: Settings) -> Path:
     return home
 
 
-def open_instance(settings: Settings) -> dg.DagsterInstance:
-    """The instance of this installation. Close it with `with`."""
+def storage_url(settings: Settings) -> URL:
+    """`LENDLOOP_DAGSTER_URL` with the driver that Dagster is written for, its times in UTC.
+
+    Dagster keeps instants without a zone, as the session's zone has them. Raises ConfigurationError.
+    """
+    try:
+        url = make_url(settings.secret("dagster_url"))
+    except ArgumentError:
+        raise ConfigurationError(f"{STORAGE_VARIABLE} is no URL: give postgresql://user@host/name") from None
+    if url.get_backend_name() != "postgresql":
+        raise ConfigurationError(
+            f"{STORAGE_VARIABLE} names a {url.get_backend_name()} database: Dagster's storage takes postgresql"
+        )
+    options = str(url.query.get("options", ""))
+    if "timezone" not in options.lower():
+        url = url.update_query_dict({"options": f"{options} -ctimezone=UTC".strip()})
+    return url.set(drivername="postgresql+psycopg2")
+
+
+@contextmanager
+def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
+    """The instance of this installation.
+
+    Raises TransientError, naming the server, when the storage does not answer or stops doing so inside.
+    """
     prepare_dagster_home(settings)
-    return dg.DagsterInstance.get()
+    if not settings.dagster_url:
+        with dg.DagsterInstance.get() as instance:
+            yield instance
+        return
+    from dagster_postgres.utils import DagsterPostgresException
+
+    try:
+        with dg.DagsterInstance.get() as instance:
+            yield instance
+    except (DBAPIError, DagsterPostgresException) as error:
+        reason = str(error.orig if isinstance(error, DBAPIError) else error.__cause__ or error).strip().splitlines()[0]
+        raise TransientError(
+            f"Dagster's storage at {storage_url(settings).render_as_string()} does not answer: {reason}"
+        ) from error
 
 
 _UNFINISHED = [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
