@@ -6,9 +6,10 @@ import os
 from datetime import date, datetime
 from pathlib import Path
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from ingestion.tables import Source
+from lendloop.formats import read_json
 from lendloop.home import Home
 
 
@@ -16,6 +17,7 @@ class SourceMemory(BaseModel):
     """`compared_on`: business date of the last comparison of keys, by table. `gaps`: by how much the source
     then weighed more than raw (rows in quarantine), so that only another difference asks for a comparison."""
 
+    format: int = 1
     compared_on: dict[str, date] = {}
     gaps: dict[str, int] = {}
     reported: datetime | None = None
@@ -28,8 +30,8 @@ class SourceMemory(BaseModel):
     @classmethod
     def read(cls, home: Home, source: Source) -> SourceMemory:
         try:
-            return cls.model_validate_json(cls._path(home, source).read_text())
-        except (FileNotFoundError, ValidationError):
+            return read_json(cls._path(home, source), cls)
+        except (FileNotFoundError, ValueError):
             return cls()
 
     def write(self, home: Home, source: Source) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 import duckdb
 from pydantic import BaseModel, Field
 
+from lendloop.formats import read_json
 from lendloop.home import Home
 
 CATALOG = "catalog.json"
@@ -52,6 +53,7 @@ class GroupState(BaseModel):
 class Catalog(BaseModel):
     """What is published, as one consistent set. Keys of `tables` are `schema.table`."""
 
+    format: int = 1
     version: int = 0
     inputs: str = ""
     """Fingerprint of everything the last build depended on; empty when it must not be trusted."""
@@ -81,9 +83,9 @@ class PublishableTable(BaseModel):
 
 
 def read_catalog(home: Home) -> Catalog:
-    """The current catalogue; an empty one before the first publication."""
+    """The current catalogue; an empty one before the first publication. Raises ConfigurationError for a newer one."""
     path = home.published_files / CATALOG
-    return Catalog.model_validate_json(path.read_text()) if path.exists() else Catalog()
+    return read_json(path, Catalog) if path.exists() else Catalog()
 
 
 def write_catalog(home: Home, catalog: Catalog) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from lendloop.formats import read_json
 from lendloop.home import Home
 from lendloop.settings import SOURCES, SourceName
 
@@ -23,6 +24,7 @@ class SourceStatus(BaseModel):
     one that brought a change; `error` is the last failure, None after a success.
     """
 
+    format: int = 1
     source: SourceName
     configured: bool = False
     succeeded_as_of: datetime | None = None
@@ -43,11 +45,9 @@ def _path(home: Home, source: SourceName) -> Path:
 
 
 def read_status(home: Home) -> dict[str, SourceStatus]:
-    """The status of every source, those never read included."""
+    """The status of every source, those never read included. Raises ConfigurationError for a newer file."""
     return {
-        source: SourceStatus.model_validate_json(path.read_text())
-        if (path := _path(home, source)).exists()
-        else SourceStatus(source=source)
+        source: read_json(path, SourceStatus) if (path := _path(home, source)).exists() else SourceStatus(source=source)
         for source in SOURCES
     }
 

@@ -11,10 +11,16 @@ from contextlib import contextmanager
 
 import duckdb
 
+from lendloop.formats import upgrade
 from lendloop.home import Home
 from lendloop.locks import file_lock
 
 DEFAULT_TIMEOUT_S = 600.0
+VERSIONS = ("create schema if not exists raw_meta",)
+"""What makes each version of the warehouse's bookkeeping out of the one before (`lendloop.formats.upgrade`).
+
+A step that changes a raw table of the loader's or a zone's table that dbt keeps goes here too.
+"""
 
 
 @contextmanager
@@ -34,10 +40,20 @@ def open_warehouse(
     home: Home, purpose: str, timeout_s: float = DEFAULT_TIMEOUT_S
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection to the warehouse, under its lock; the session's time zone is UTC."""
-    with warehouse_lock(home, purpose, timeout_s):
-        connection = duckdb.connect(str(home.warehouse))
-        try:
-            connection.execute("set timezone = 'UTC'")
-            yield connection
-        finally:
-            connection.close()
+    with warehouse_lock(home, purpose, timeout_s), connect_warehouse(home) as connection:
+        yield connection
+
+
+@contextmanager
+def connect_warehouse(home: Home) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection to the warehouse for a caller that holds its lock.
+
+    Raises ConfigurationError when the file is of a newer version than this code.
+    """
+    connection = duckdb.connect(str(home.warehouse))
+    try:
+        connection.execute("set timezone = 'UTC'")
+        upgrade(connection, "raw_meta", VERSIONS, str(home.warehouse))
+        yield connection
+    finally:
+        connection.close()

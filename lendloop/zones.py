@@ -24,7 +24,7 @@ from lendloop.home import DBT_PROJECT, Home
 from lendloop.locks import file_lock
 from lendloop.publish import Catalog, GroupState, PublishableTable, publish, read_catalog, write_catalog
 from lendloop.settings import Settings
-from lendloop.warehouse import warehouse_lock
+from lendloop.warehouse import connect_warehouse, warehouse_lock
 
 ZONES = ("gray", "trusted", "kpi", "contacts")
 _IGNORED = {"target", "logs", "__pycache__"}
@@ -136,7 +136,7 @@ def build_and_publish(settings: Settings, clock: Clock, *, force: bool = False) 
     manifest = load_manifest(home)
     with warehouse_lock(home, "build and publish", settings.lock_timeout_s):
         catalog = read_catalog(home)
-        with _connect(home) as connection:
+        with connect_warehouse(home) as connection:
             inputs = _inputs(connection, settings, clock)
             unhealthy = [name for name, group in catalog.groups.items() if group.state != "fresh"]
             readable = home.published.exists() and home.contacts.exists()
@@ -152,7 +152,7 @@ def build_and_publish(settings: Settings, clock: Clock, *, force: bool = False) 
             _forget_incremental(connection, manifest, unhealthy)
         nodes = _build(home, settings, manifest)
         groups = _audit(nodes, manifest, catalog)
-        with _connect(home) as connection:
+        with connect_warehouse(home) as connection:
             healthy = all(group.state == "fresh" for group in groups.values())
             catalog, written = publish(
                 connection,
@@ -189,17 +189,6 @@ def forget_build(home: Home) -> None:
     """Make the next pass build even if nothing seems to have changed."""
     with warehouse_lock(home, "forgetting the last build"):
         write_catalog(home, read_catalog(home).model_copy(update={"inputs": ""}))
-
-
-@contextmanager
-def _connect(home: Home) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection under a lock that the caller already holds."""
-    connection = duckdb.connect(str(home.warehouse))
-    try:
-        connection.execute("set timezone = 'UTC'")
-        yield connection
-    finally:
-        connection.close()
 
 
 def _inputs(connection: duckdb.DuckDBPyConnection, settings: Settings, clock: Clock) -> str:

@@ -18,10 +18,12 @@ import pyarrow as pa
 from activation.audiences.planner import PLAN_SQL, PlanCounts
 from activation.audiences.store import attach_private
 from activation.destinations.contract import Member, Row, RowResult
+from lendloop.formats import upgrade
 from lendloop.home import Home
 from lendloop.locks import file_lock
 
-_TABLES = """
+VERSIONS = (
+    """
 create table if not exists ledger.delivered (
     audience varchar, person_key varchar, identifier varchar, payload varchar, payload_hash varchar, is_member boolean,
     state varchar, rejected_hash varchar, rule_version integer, snapshot varchar, consent_basis varchar,
@@ -32,7 +34,9 @@ create table if not exists ledger.outbox (
     consent_decided_at timestamptz, send_id varchar, as_of timestamptz, state varchar, error varchar);
 create table if not exists ledger.remote (audience varchar, name varchar, remote_id varchar, as_of timestamptz);
 create table if not exists ledger.synced (audience varchar, as_of timestamptz, rule_version integer);
-"""
+""",
+)
+"""What makes each version of the file out of the one before (`lendloop.formats.upgrade`)."""
 _SENT = ("add", "change", "remove")
 
 
@@ -47,14 +51,12 @@ def open_ledger(
     """Attach a destination's ledger to an audience's connection (see `open_store`) and own it while inside.
 
     Settles what an interrupted pass left: rows in flight are taken as maybe delivered.
-    Raises LockTimeoutError.
+    Raises LockTimeoutError, ConfigurationError for a file of a newer version.
     """
     with file_lock(home.delivery / f"{destination}.lock", f"sync of audience {audience} to {destination}", timeout_s):
         attach_private(connection, ledger_path(home, destination), "ledger")
         try:
-            for statement in _TABLES.split(";\n"):
-                if statement.strip():
-                    connection.execute(statement)
+            upgrade(connection, "ledger", VERSIONS, f"{ledger_path(home, destination)}")
             ledger = Ledger(connection, audience)
             ledger.settle()
             yield ledger

@@ -14,10 +14,12 @@ from pathlib import Path
 import duckdb
 
 from activation.audiences.readers import quote
+from lendloop.formats import upgrade
 from lendloop.home import Home
 from lendloop.locks import file_lock
 
-_TABLES = """
+VERSIONS = (
+    """
 create table if not exists state.desired (
     person_key varchar, identifier varchar, payload varchar, payload_hash varchar, hold boolean, rule_version integer,
     snapshot varchar, consent_basis varchar, consent_decided_at timestamptz, as_of timestamptz, address_hash varchar);
@@ -29,7 +31,9 @@ create table if not exists state.engagement (
     person_key varchar, address_hash varchar, first_sent_as_of timestamptz, left_as_of timestamptz);
 create table if not exists state.arm (
     person_key varchar, salt varchar, is_held_out boolean, assigned_as_of timestamptz, rule_version integer);
-"""
+""",
+)
+"""What makes each version of the file out of the one before (`lendloop.formats.upgrade`)."""
 
 
 def store_path(home: Home, audience: str) -> Path:
@@ -40,7 +44,7 @@ def store_path(home: Home, audience: str) -> Path:
 def open_store(home: Home, audience: str, timeout_s: float) -> Iterator[duckdb.DuckDBPyConnection]:
     """An in-memory connection with the audience's file attached as `state`, owned while inside.
 
-    Raises LockTimeoutError when another process is syncing the same audience.
+    Raises LockTimeoutError when another process is syncing the same audience, ConfigurationError for a newer file.
     """
     path = store_path(home, audience)
     with file_lock(home.delivery / f"audience_{audience}.lock", f"sync of audience {audience}", timeout_s):
@@ -49,9 +53,7 @@ def open_store(home: Home, audience: str, timeout_s: float) -> Iterator[duckdb.D
             connection.execute("set timezone = 'UTC'")
             connection.execute("set python_enable_replacements = false")
             attach_private(connection, path, "state")
-            for statement in _TABLES.split(";\n"):
-                if statement.strip():
-                    connection.execute(statement)
+            upgrade(connection, "state", VERSIONS, f"{path}")
             yield connection
         finally:
             connection.close()
