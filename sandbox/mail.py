@@ -19,6 +19,9 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 from sandbox.arrivals import Arrivals, dump
 from sandbox.faults import Fault, FaultBook
 
+_LOOK_S = 0.05
+"""How often a silent server looks whether its client has gone."""
+
 
 class MailSink:
     """Keeps each message once for every time it was accepted: a Message-ID seen twice stays visible."""
@@ -73,6 +76,14 @@ class MailSink:
                 connection.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
             server.transport.abort()
             return ""
+        if fault.kind == "silence":
+            while not server.transport.is_closing():
+                await asyncio.sleep(_LOOK_S)
+            return ""
+        if fault.kind == "rate_limit":
+            return "451 4.7.1 too many messages, try again later"
+        if fault.kind == "expired":
+            return "530 5.7.0 authentication required"
         return f"{fault.status} sandbox fault"
 
     def _keep(self, envelope: Envelope) -> None:

@@ -32,6 +32,7 @@ from sandbox.lender import Lender
 from sandbox.limits import RateLimiter, limits_in_force
 from sandbox.mail import MailSink
 from sandbox.misbehave import SandboxProtocol
+from sandbox.skew import SkewableLender
 from sandbox.slack import ALERT_CHANNEL, Slack
 from sandbox.zendesk import Zendesk
 
@@ -154,14 +155,15 @@ class _Server:
         self._arrivals = Arrivals(options.folder / "arrivals.sqlite", lambda: lender.as_of)
         self._faults = FaultBook(options.seed)
         self._limiter = RateLimiter(limits_in_force(real=options.real_limits))
+        seen = SkewableLender(lender)
         self._app = SandboxApp(
             lender,
             self._arrivals,
             self._faults,
             self._limiter,
             [
-                HubSpot(lender, self._arrivals, self._limiter, CRM_TOKEN),
-                Zendesk(lender, self._arrivals, self._limiter, SUPPORT_USER, SUPPORT_TOKEN),
+                HubSpot(seen, self._arrivals, self._limiter, CRM_TOKEN),
+                Zendesk(seen, self._arrivals, self._limiter, SUPPORT_USER, SUPPORT_TOKEN),
                 Blueshift(self._arrivals, self._limiter, BLUESHIFT_KEY, options.seed),
                 Slack(self._arrivals, self._limiter, SLACK_TOKEN),
             ],
@@ -171,6 +173,7 @@ class _Server:
                 self._app.asgi,
                 http=SandboxProtocol,
                 loop="asyncio",
+                date_header=False,
                 ws="none",
                 lifespan="off",
                 log_config=None,

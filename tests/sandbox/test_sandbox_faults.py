@@ -6,6 +6,7 @@ import smtplib
 import socket
 import time
 from email.message import EmailMessage
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
@@ -106,6 +107,100 @@ def test_a_share_meets_about_that_many_calls() -> None:
     assert 330 < met < 470
 
 
+def test_a_fault_spares_the_first_calls_that_it_is_told_to(http: httpx.Client, blueshift: httpx.Client) -> None:
+    _fault(http, kind="status", status=503, skip=2, count=1)
+    assert [blueshift.post(BULK, json=CUSTOMERS).status_code for _ in range(4)] == [200, 200, 503, 200]
+
+
+@pytest.mark.parametrize("inside", ["gzip", "chunk"])
+def test_an_answer_may_end_inside_what_is_packed_or_a_chunk(http: httpx.Client, crm: httpx.Client, inside: str) -> None:
+    _fault(http, system="hubspot", kind="cut", inside=inside, count=1, after_effect=True)
+    if inside == "gzip":
+        answer = crm.get("/crm/v3/objects/contacts")
+        assert (answer.status_code, answer.headers["content-encoding"]) == (200, "gzip")
+        assert answer.text.startswith('{"results"')
+        assert not answer.text.endswith("}")
+    else:
+        with pytest.raises(httpx.RemoteProtocolError):
+            crm.get("/crm/v3/objects/contacts")
+    assert crm.get("/crm/v3/objects/contacts").json()["results"]
+
+
+def test_a_silent_vendor_never_answers(http: httpx.Client, blueshift: httpx.Client) -> None:
+    _fault(http, kind="silence", count=1, after_effect=True)
+    with pytest.raises(httpx.ReadTimeout):
+        blueshift.post(BULK, json=CUSTOMERS, timeout=0.3)
+    assert _profiles(http) == 10
+
+
+def test_each_vendor_limits_in_its_own_words(http: httpx.Client, sandbox: Running, crm: httpx.Client) -> None:
+    for system in ("hubspot", "zendesk", "blueshift", "slack"):
+        _fault(http, system=system, kind="rate_limit", retry_after="7")
+    daily = {"system": "hubspot", "kind": "rate_limit", "policy": "daily"}
+    search = crm.post("/crm/v3/objects/contacts/search", json={})
+    assert (search.status_code, search.json()["policyName"]) == (429, "SECONDLY")
+    assert "X-HubSpot-RateLimit-Remaining" not in search.headers
+    urls = {name: sandbox.settings[f"LENDLOOP_{name}_URL"] for name in ("SUPPORT", "BLUESHIFT", "SLACK")}
+    zendesk, blueshift = httpx.get(f"{urls['SUPPORT']}/api/v2/tickets"), httpx.get(f"{urls['BLUESHIFT']}/api/v1/x")
+    assert (zendesk.status_code, zendesk.headers["Retry-After"]) == (429, "7")
+    assert (blueshift.status_code, "Retry-After" in blueshift.headers) == (429, False)
+    assert httpx.post(f"{urls['SLACK']}auth.test").status_code == 429
+    http.delete("/faults")
+    http.post("/faults", json=[daily, {"system": "slack", "kind": "rate_limit", "policy": "in_body"}])
+    assert crm.get("/crm/v3/objects/contacts").json()["policyName"] == "DAILY"
+    refused = httpx.post(f"{urls['SLACK']}auth.test")
+    assert (refused.status_code, refused.json()) == (200, {"ok": False, "error": "ratelimited"})
+
+
+def _ids(answer: httpx.Response, rows: str = "results") -> list[str]:
+    return [str(row["id"]) for row in answer.json()[rows]]
+
+
+def test_a_page_is_answered_again_or_passed_over(http: httpx.Client, crm: httpx.Client) -> None:
+    def page(after: str | None) -> httpx.Response:
+        return crm.get("/crm/v3/objects/contacts", params={"limit": 5, **({"after": after} if after else {})})
+
+    first, second, third = page(None), page("1004"), page("1010")
+    _fault(http, system="hubspot", kind="page_repeated", path="after=1004", count=1)
+    page(None)
+    assert page("1004").json() == first.json()
+    assert _ids(page("1004")) == _ids(second)
+    _fault(http, system="hubspot", kind="page_missing", path="limit=5", count=1)
+    passing = page(None)
+    assert _ids(passing) == _ids(first)
+    after = passing.json()["paging"]["next"]["after"]
+    assert after == second.json()["paging"]["next"]["after"]
+    assert _ids(page(after)) == _ids(third)
+
+
+def test_a_search_and_an_export_lead_past_a_page_too(
+    http: httpx.Client, crm: httpx.Client, support: httpx.Client
+) -> None:
+    _fault(http, system="hubspot", kind="page_missing", count=1)
+    found = crm.post("/crm/v3/objects/contacts/search", json={"limit": 5}).json()
+    assert (len(found["results"]), found["paging"]["next"]["after"]) == (5, "10")
+    _fault(http, system="zendesk", kind="page_missing")
+    whole = _ids(support.get("/api/v2/incremental/users/cursor", params={"start_time": 0, "per_page": 50}), "users")
+    assert len(whole) == 50
+    events = support.get("/api/v2/incremental/ticket_events", params={"start_time": 0, "per_page": 100}).json()
+    assert (len(events["ticket_events"]), events["end_of_stream"]) == (100, True)
+
+
+def test_a_clock_that_is_off_shows_in_the_date_and_in_what_is_exported(
+    http: httpx.Client, support: httpx.Client
+) -> None:
+    def export() -> httpx.Response:
+        return support.get("/api/v2/incremental/users/cursor", params={"start_time": 0})
+
+    now = parsedate_to_datetime(export().headers["date"])
+    before = len(export().json()["users"])
+    _fault(http, system="zendesk", kind="skew", skew_s=7200, count=1)
+    ahead = export()
+    assert len(ahead.json()["users"]) == before + 1, "the vendor leaves out the last minute by its own clock"
+    assert 7100 < (parsedate_to_datetime(ahead.headers["date"]) - now).total_seconds() < 7300
+    assert len(export().json()["users"]) == before
+
+
 def test_deleting_the_faults_ends_them(http: httpx.Client, blueshift: httpx.Client) -> None:
     _fault(http, kind="reset")
     assert http.delete("/faults").json() == {"faults": []}
@@ -118,6 +213,7 @@ def test_deleting_the_faults_ends_them(http: httpx.Client, blueshift: httpx.Clie
         {"system": "sap", "kind": "status"},
         {"system": "slack", "kind": "partial"},
         {"system": "smtp", "kind": "slow_drip"},
+        {"system": "blueshift", "kind": "page_missing"},
         {"system": "slack", "kind": "status", "path": "("},
         {"system": "slack", "kind": "status", "sttus": 500},
     ],
