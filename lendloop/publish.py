@@ -299,6 +299,14 @@ def _collect(
     return {path: since for path, since in retired.items() if Path(path).exists()}
 
 
+def collect_retired(home: Home, grace_s: float = GRACE_S) -> None:
+    """Delete retired files whose grace is over, without a publication. The caller holds the warehouse's lock."""
+    catalog = read_catalog(home)
+    write_catalog(
+        home, catalog.model_copy(update={"retired": _collect(catalog.retired, catalog.tables, home, grace_s)})
+    )
+
+
 def _replace(path: Path, content: bytes) -> None:
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     draft.write_bytes(content)

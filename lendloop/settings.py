@@ -71,6 +71,16 @@ class Settings(BaseSettings):
     ops_url: SecretStr | None = None
     dagster_url: SecretStr | None = None
 
+    pass_overdue_hours: float = Field(default=26.0, gt=0)
+    """A last finished pass older than this is a failure of its own: passes are killed, or nobody starts them."""
+    keep_deleted_days: int = Field(default=400, ge=0)
+    keep_quarantine_days: int = Field(default=180, ge=0)
+    keep_history_days: int = Field(default=90, ge=0)
+    keep_runs_days: int = Field(default=7, ge=0)
+    keep_failed_runs_days: int = Field(default=30, ge=0)
+    keep_exports_days: int = Field(default=30, ge=0)
+    keep_logs_days: int = Field(default=14, ge=0)
+
     @cached_property
     def home(self) -> Home:
         return Home(self.home_path.expanduser().resolve())

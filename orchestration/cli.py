@@ -88,6 +88,24 @@ def replay(
 
 
 @app.command()
+def prune(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False, as_json: Json = False
+) -> None:
+    """Delete what is older than the settings keep. Every pass does it once a day."""
+    from datetime import UTC, datetime
+
+    from lendloop.settings import load_settings
+    from orchestration.instance import open_instance
+    from orchestration.retention import prune_all
+    from orchestration.screen import show_pruned
+
+    settings = load_settings()
+    with redirect_stdout(sys.stderr), open_instance(settings) as instance:
+        pruned = prune_all(settings, settings.clock(), instance, datetime.now(UTC), dry_run=dry_run)
+    show_pruned(pruned, dry_run=dry_run, as_json=as_json)
+
+
+@app.command()
 def demo(
     customers: Annotated[int, typer.Option(help="How many customers the pretend lender has.")] = 20_000,
     as_json: Json = False,

@@ -16,7 +16,7 @@ from activation.rules import load_rules
 from lendloop.settings import Settings, load_settings
 from lendloop.zones import load_manifest, publishable_tables
 from orchestration.activation import alerts_asset, audience_asset, rules_asset
-from orchestration.jobs import automation, verdict_asset
+from orchestration.jobs import automation, retention_asset, verdict_asset
 from orchestration.resources import Hub
 from orchestration.sources import raw_specs, source_assets
 from orchestration.zones import group_specs, zones_asset
@@ -44,6 +44,7 @@ def build_defs(settings: Settings | None = None, resource_overrides: Mapping[str
             *([rules_asset(rules, groups)] if rules else []),
             alerts_asset(rules),
             verdict_asset(audiences),
+            retention_asset,
         ],
         resources={"hub": Hub(), **(resource_overrides or {})},
     )

@@ -38,6 +38,13 @@ _CONFIGURATION = {
 STORAGE_VARIABLE = "LENDLOOP_DAGSTER_URL"
 
 
+def _tick_retention(settings: Settings) -> dict[str, Any]:
+    """How long Dagster's daemon keeps ticks of schedules and sensors, as dagster.yaml says it; -1 is for good."""
+    days = settings.keep_runs_days or -1
+    kept = {"skipped": days, "success": days, "started": days, "failure": settings.keep_failed_runs_days or -1}
+    return {name: {"purge_after_days": kept} for name in ("schedule", "sensor")}
+
+
 def prepare_dagster_home(settings: Settings) -> Path:
     """Write `dagster.yaml`, point `DAGSTER_HOME` at its folder and switch telemetry off. Returns the folder.
 
@@ -46,7 +53,7 @@ def prepare_dagster_home(settings: Settings) -> Path:
     """
     home = settings.home.prepare().dagster
     path = home / "dagster.yaml"
-    configuration: dict[str, Any] = {**_CONFIGURATION}
+    configuration: dict[str, Any] = {**_CONFIGURATION, "retention": _tick_retention(settings)}
     if settings.dagster_url:
         configuration["storage"] = {"postgres": {"postgres_url": {"env": STORAGE_VARIABLE}}}
         os.environ[STORAGE_VARIABLE] = storage_url(settings).render_as_string(hide_password=False)

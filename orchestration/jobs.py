@@ -14,10 +14,12 @@ from orchestration.activation import ALERTS, TICK_BUDGET_S, audience_key, run_al
 from orchestration.names import MAIN_JOB
 from orchestration.report import failures
 from orchestration.resources import Hub
+from orchestration.retention import prune_daily
 from orchestration.sources import SYSTEMS, source_key
 from orchestration.zones import CATALOGUE
 
 VERDICT = dg.AssetKey(["operations", "verdict"])
+RETENTION = dg.AssetKey(["operations", "retention"])
 
 
 def verdict_asset(audiences: Sequence[Audience]) -> dg.AssetsDefinition:
@@ -47,6 +49,19 @@ def verdict_asset(audiences: Sequence[Audience]) -> dg.AssetsDefinition:
         return dg.MaterializeResult(metadata={"outcome": "everything did its work"})
 
     return verdict
+
+
+@dg.asset(
+    key=RETENTION,
+    deps=[ALERTS],
+    group_name="operations",
+    kinds={"python"},
+    owners=["team:data-platform"],
+    description="Once a day, what is older than the settings keep is deleted (docs/operations.md).",
+)
+def retention_asset(context: dg.AssetExecutionContext, hub: Hub) -> dg.MaterializeResult[None]:
+    pruned = prune_daily(hub.settings, hub.clock, context.instance)
+    return dg.MaterializeResult(metadata={part.what: part.removed for part in pruned if part.removed})
 
 
 def automation(settings: Settings, rules: Sequence[Rule]) -> dg.Definitions:

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from lendloop.retention import Pruned
 from orchestration.check import CheckOutcome
 from orchestration.report import Report
 
@@ -109,6 +110,18 @@ def show_checks(results: list[CheckOutcome], *, as_json: bool) -> None:
     for result in results:
         mark = f"[red]fault[/] {result.fault}" if result.fault else f"[green]ok[/] {result.summary}"
         console.print(f"{result.name}: {mark}")
+
+
+def show_pruned(pruned: list[Pruned], *, dry_run: bool, as_json: bool) -> None:
+    """What went, or would go."""
+    if as_json:
+        _print_json({"dry_run": dry_run, "pruned": [part.model_dump() for part in pruned]})
+        return
+    rows = [[part.what, part.removed, part.bytes] for part in pruned if part.removed]
+    if not rows:
+        console.print("nothing is older than the settings keep")
+        return
+    _table("Would be deleted" if dry_run else "Deleted", ["what", "how many", "bytes freed"], rows)
 
 
 def _table(title: str, columns: list[str], rows: list[list[Any]], footer: str | None = None) -> None:
