@@ -13,6 +13,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Connection, Engine, Table, and_, delete, func, or_, select
 
 from activation.ops import tables as t
+from activation.ops.engine import writing
 
 PIPELINE = "pipeline"
 """The name under which alerts on the machinery itself keep their rule."""
@@ -23,14 +24,14 @@ def prune_ops(engine: Engine, *, before: datetime, before_wall: datetime, dry_ru
 
     `before` is an instant of the business clock, `before_wall` one of the wall clock.
     """
-    with engine.connect() as connection, connection.begin() as transaction:
+    with writing(engine) as connection:
         removed = {
             table.name: connection.execute(delete(table).where(over(before, before_wall))).rowcount
             for table, over in _OVER
         }
         removed[t.outbox.name] = _prune_outbox(connection, before_wall)
         if dry_run:
-            transaction.rollback()
+            connection.rollback()
     return removed
 
 
@@ -113,7 +114,7 @@ def _prune_outbox(connection: Connection, before_wall: datetime) -> int:
     )
     kept = select(func.coalesce(t.outbox.c.parent_id, t.outbox.c.id)).where(stays)
     originals = select(t.outbox.c.id).where(t.outbox.c.parent_id.is_(None), t.outbox.c.id.not_in(kept))
-    gone = list(connection.execute(originals).scalars())
+    gone: list[int] = list(connection.execute(originals).scalars())
     removed = 0
     for start in range(0, len(gone), 500):
         some = gone[start : start + 500]
