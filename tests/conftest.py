@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.postgres import Server
 
 for _name in [name for name in os.environ if name.startswith("LENDLOOP_") and name != "LENDLOOP_NO_SKIPS"]:
     del os.environ[_name]
@@ -22,6 +28,34 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest
     monkeypatch.setitem(Settings.model_config, "env_file", None)
     monkeypatch.setenv("LENDLOOP_HOME", str(tmp_path / "home"))
     return monkeypatch
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Server]:
+    """A PostgreSQL of the session; its database `ops_template` has operational state in it, empty."""
+    from activation.ops import open_ops
+    from lendloop.settings import load_settings
+    from tests.postgres import postgres_server
+
+    with postgres_server() as server:
+        home = server.place / "home"
+        open_ops(load_settings(LENDLOOP_HOME=home, ops_url=server.create("ops_template")))
+        yield server
+
+
+_databases = count(1)
+
+
+@pytest.fixture
+def ops_settings(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+    """Settings of operational state: none (SQLite in the home), or a PostgreSQL database of the test's own."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        yield {}
+        return
+    server = request.getfixturevalue("postgres_server")
+    name = f"ops_{next(_databases)}"
+    yield {"ops_url": server.create(name, template="ops_template")}
+    server.drop(name)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

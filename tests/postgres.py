@@ -14,19 +14,63 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pgserver
+import pytest
 
 USERS_TO_RUN_AS = ("postgres", "pgserver", "nobody")
+ZONE = "America/Sao_Paulo"
+ON_BOTH = pytest.mark.parametrize("ops_settings", ["sqlite", "postgresql"], indirect=True)
+"""Of a test whose operational state is now the one, now the other: see the fixture `ops_settings`."""
+
+
+@dataclass
+class Server:
+    """A cluster in `place` that may be stopped and started again, on the same port."""
+
+    place: Path
+    programs: Path
+    user: str | None
+    port: int
+    options: str
+
+    def url(self, database: str = "ledger") -> str:
+        """The SQLAlchemy URL of a database."""
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+
+    def create(self, database: str, template: str = "template0") -> str:
+        """A new database, a copy of `template`; gives its URL."""
+        self._client("createdb", "-T", template, database)
+        return self.url(database)
+
+    def drop(self, database: str) -> None:
+        """Whoever is connected to it is cut off."""
+        self._client("dropdb", "--force", database)
+
+    def start(self) -> None:
+        self._control("-l", self.place / "log", "-o", self.options, "start")
+
+    def stop(self) -> None:
+        """At once, as a crash does: every connection is cut off, and what was not committed is gone."""
+        self._control("-m", "immediate", "stop")
+
+    def is_running(self) -> bool:
+        return (self.place / "data" / "postmaster.pid").exists()
+
+    def _control(self, *arguments: str | Path) -> None:
+        _run(self.user, self.programs / "pg_ctl", "-D", self.place / "data", "-w", "-t", "60", *arguments)
+
+    def _client(self, program: str, *arguments: str) -> None:
+        _run(self.user, self.programs / program, "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", *arguments)
 
 
 @contextmanager
-def postgres_over_tcp(tmp: Path | None = None) -> Iterator[str]:
-    """Start a server on a free port of 127.0.0.1 and give the SQLAlchemy URL of its empty database `ledger`.
+def postgres_server(*options: str) -> Iterator[Server]:
+    """A running server on a free port of 127.0.0.1 with the empty database `ledger`; its folder goes at the end.
 
-    `tmp` names the kind of use only; the cluster lies in a folder of its own that another user can reach. The
-    server is stopped and its folder removed at the end.
+    Its sessions are in a time zone far from UTC, so that nothing rests on the server's. `options` as for `-c`.
     """
     place = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
     place.chmod(0o755)
@@ -40,15 +84,24 @@ def postgres_over_tcp(tmp: Path | None = None) -> Iterator[str]:
         give(log, user)
         _run(user, programs / "initdb", "-D", data, "-A", "trust", "-U", "postgres", "--encoding=utf8", "--no-sync")
         port = free_port()
-        options = f"-h 127.0.0.1 -p {port} -k {place / 'socket'} -c fsync=off -c full_page_writes=off"
-        _run(user, programs / "pg_ctl", "-D", data, "-w", "-t", "60", "-l", log, "-o", options, "start")
+        given = " ".join(f"-c {one}" for one in ("fsync=off", "full_page_writes=off", f"timezone={ZONE}", *options))
+        server = Server(place, programs, user, port, f"-h 127.0.0.1 -p {port} -k {place / 'socket'} {given}")
         try:
-            _run(user, programs / "createdb", "-h", "127.0.0.1", "-p", str(port), "-U", "postgres", "ledger")
-            yield f"postgresql://postgres@127.0.0.1:{port}/ledger"
+            server.start()
+            server.create("ledger")
+            yield server
         finally:
-            _run(user, programs / "pg_ctl", "-D", data, "-w", "-t", "60", "-m", "immediate", "stop")
+            if server.is_running():
+                server.stop()
     finally:
         shutil.rmtree(place, ignore_errors=True)
+
+
+@contextmanager
+def postgres_over_tcp(tmp: Path | None = None) -> Iterator[str]:
+    """A server for as long as the block: the SQLAlchemy URL of its empty database `ledger`."""
+    with postgres_server() as server:
+        yield server.url()
 
 
 def _programs(place: Path) -> tuple[Path, str | None]:

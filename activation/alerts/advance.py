@@ -21,7 +21,6 @@ from activation.alerts.store import (
     enqueue_updates,
     fingerprint,
     insert_alert,
-    lock_alerts,
     measured_of,
     read_alert,
     update_alert,
@@ -83,7 +82,6 @@ def advance_alerts(settings: Settings, rules: list[Rule], routes: Routes, clock:
     Calling it again without anything new changes nothing. Sends nothing: see `deliver_outbox`.
     """
     with writing(open_ops(settings)) as connection:
-        lock_alerts(connection)
         return _Advance(connection, routes, clock.as_of).run(rules)
 
 
@@ -96,7 +94,7 @@ class _Advance:
     held: Counter[str] = field(default_factory=Counter)
 
     def run(self, rules: list[Rule]) -> AlertReport:
-        failures = self.connection.execute(select(t.pipeline_failure)).all()
+        failures = self.connection.execute(select(t.pipeline_failure).order_by(t.pipeline_failure.c.key)).all()
         silences = self.connection.execute(
             select(t.silence).where(t.silence.c.starts_at <= self.now, t.silence.c.ends_at > self.now)
         ).all()
@@ -128,7 +126,9 @@ class _Advance:
         return self.report
 
     def _findings(self, subject: Subject) -> list[Entity]:
-        rows = self.connection.execute(select(t.finding).where(t.finding.c.rule == subject.rule)).all()
+        rows = self.connection.execute(
+            select(t.finding).where(t.finding.c.rule == subject.rule).order_by(t.finding.c.id)
+        ).all()
         return [
             Entity(row.entity, measured_of(row), row.severity, row.firing, row.unseen, row.occurred_at) for row in rows
         ]

@@ -223,11 +223,19 @@ class _Delivery:
             found = channel.find(message)
             if found.outcome != "retry":
                 return self._settle(target, row, found, recovered=True)
-        self._write(row.id, state="in_flight", attempts=row.attempts + 1, attempted_wall=self.wall())
+        if not self._claim(row):
+            return True
         answer = channel.send(message)
         if target[0] == "slack":
             self.ready[target] = self.wall() + timedelta(seconds=self.routes.slack_interval_s)
         return self._settle(target, row, answer)
+
+    def _claim(self, row: Row[Any]) -> bool:
+        """Put a row in flight as it was read; False when another process moved it since, should the lock be lost."""
+        same = (t.outbox.c.id == row.id, t.outbox.c.state == row.state, t.outbox.c.attempts == row.attempts)
+        values = {"state": "in_flight", "attempts": row.attempts + 1, "attempted_wall": self.wall()}
+        with writing(self.engine) as connection:
+            return bool(connection.execute(update(t.outbox).where(*same).values(**values)).rowcount)
 
     def _settle(self, target: tuple[str, str], row: Row[Any], answer: Sent, *, recovered: bool = False) -> bool:
         if answer.outcome == "sent":

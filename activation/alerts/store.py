@@ -11,15 +11,13 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, text, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 
 from activation.alerts.content import View
 from activation.alerts.machine import Alert, Event, Told
 from activation.alerts.routes import Receiver
 from activation.alerts.subject import Subject
 from activation.ops import tables as t
-
-_ADVANCE_KEY = 5_362_102
 
 
 @dataclass(frozen=True)
@@ -36,12 +34,6 @@ class Measured:
 def fingerprint(rule: str, entity: str) -> str:
     """An alert's identity: its rule and its entity's key, nothing else."""
     return hashlib.sha256(json.dumps([rule, entity], ensure_ascii=False).encode()).hexdigest()[:32]
-
-
-def lock_alerts(connection: Connection) -> None:
-    """One process at a time moves alerts on. SQLite's write transaction is exclusive already."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _ADVANCE_KEY})
 
 
 def read_alert(row: Row[Any]) -> Alert:

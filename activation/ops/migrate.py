@@ -13,6 +13,9 @@ from sqlalchemy import Connection, Engine, text
 from lendloop.errors import ConfigurationError
 
 FOLDER = Path(__file__).parent / "migrations"
+VERSION_TABLE = "ops_version"
+"""Not Alembic's usual name: Dagster keeps its own version there, and may share the database."""
+_SHARED_NAME = "alembic_version"
 _ADVISORY_KEY = 5_362_101
 """Any constant number: it keeps two machines from migrating one PostgreSQL database at once."""
 
@@ -36,11 +39,25 @@ def migrate(engine: Engine) -> None:
     with engine.connect() as connection, connection.begin():
         if engine.dialect.name == "postgresql":
             connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_KEY})
-        current = MigrationContext.configure(connection).get_current_revision()
+        known = {script.revision for script in scripts.walk_revisions()}
+        _rename_version(connection, scripts, known)
+        current = _version(connection, VERSION_TABLE)
         if current == head:
             return
-        if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
+        if current is not None and current not in known:
             raise ConfigurationError(
                 f"operational state is at version {current}, which this lendloop does not know: run a newer lendloop"
             )
         command.upgrade(alembic_config(connection), "head")
+
+
+def _version(connection: Connection, table: str) -> str | None:
+    return MigrationContext.configure(connection, opts={"version_table": table}).get_current_revision()
+
+
+def _rename_version(connection: Connection, scripts: ScriptDirectory, known: set[str]) -> None:
+    """A version of ours that is kept under the shared name moves to the name of its own."""
+    shared = _version(connection, _SHARED_NAME)
+    if shared in known:
+        MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).stamp(scripts, str(shared))
+        connection.execute(text(f"drop table {_SHARED_NAME}"))

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from alembic import context
 
+from activation.ops.migrate import VERSION_TABLE
 from activation.ops.tables import metadata
 from activation.ops.types import DecimalText, UtcDateTime
 
@@ -22,6 +23,6 @@ def plain_type(kind: str, item: Any, _context: Any) -> str | Literal[False]:
 connection = context.config.attributes["connection"]
 if connection is None:
     raise RuntimeError("migrations run through activation.ops.open_ops, which brings the connection")
-context.configure(connection=connection, target_metadata=metadata, render_item=plain_type)
+context.configure(connection=connection, target_metadata=metadata, render_item=plain_type, version_table=VERSION_TABLE)
 with context.begin_transaction():
     context.run_migrations()

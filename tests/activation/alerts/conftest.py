@@ -125,9 +125,9 @@ class Lender:
 
 
 @pytest.fixture
-def make_lender(tmp_path: Path) -> Callable[..., Lender]:
+def make_lender(tmp_path: Path, ops_settings: dict[str, str]) -> Callable[..., Lender]:
     def make(**overrides: Any) -> Lender:
-        settings = load_settings(LENDLOOP_HOME=tmp_path / "home", **overrides)
+        settings = load_settings(LENDLOOP_HOME=tmp_path / "home", **ops_settings, **overrides)
         settings.home.prepare()
         lender = Lender(settings)
         if not settings.home.published.exists():

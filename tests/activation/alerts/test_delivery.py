@@ -10,6 +10,7 @@ import pytest
 from activation.alerts import Routes, outbox_failures, resend_failed
 from activation.alerts.deliver import utc_now
 from activation.ops import exclusively, open_ops
+from tests.postgres import ON_BOTH
 
 
 def one_alert(lender: Any, number: int = 1) -> None:
@@ -79,6 +80,7 @@ def test_a_channel_gets_no_more_than_its_pace(lender: Any, inbox: Any) -> None:
     assert utc_now() - began >= timedelta(seconds=1.2)
 
 
+@ON_BOTH
 def test_a_bad_channel_does_not_stop_a_good_one(lender: Any, inbox: Any) -> None:
     lender.routes = Routes.model_validate(
         {
@@ -106,6 +108,7 @@ def test_a_wrong_token_is_a_failure_with_its_reason(make_lender: Any, inbox: Any
     assert "invalid_auth" in report.failures[0]
 
 
+@ON_BOTH
 def test_without_slack_messages_are_held_and_sent_once_it_is_there(make_lender: Any, inbox: Any) -> None:
     lender = make_lender()
     one_alert(lender)
@@ -166,6 +169,7 @@ def test_what_can_never_be_looked_up_is_given_up_visibly(lender: Any, inbox: Any
     assert "perhaps sent, and it can't be looked up: Slack refused it: missing_scope" in report.failures[0]
 
 
+@ON_BOTH
 def test_a_second_process_that_delivers_leaves_it_to_the_first(
     lender: Any, inbox: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

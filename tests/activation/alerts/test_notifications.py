@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from activation.alerts import alert_status
+from tests.postgres import ON_BOTH
 
 
 def content(message: dict[str, Any]) -> str:
@@ -45,6 +46,7 @@ def test_the_same_issue_is_told_once_however_often_it_is_seen(lender: Any, inbox
     assert len(inbox.slack) == 1
 
 
+@ON_BOTH
 def test_a_resolved_alert_changes_its_message_says_so_and_comes_back_as_a_new_episode(lender: Any, inbox: Any) -> None:
     lender.only("large_transaction")
     lender.run()
@@ -121,6 +123,7 @@ def test_history_that_a_later_backfill_brings_goes_into_a_digest(lender: Any, in
     assert [text.split(":")[2].strip() for text in inbox.texts] == ["Baseline", "Large transaction"]
 
 
+@ON_BOTH
 def test_a_worse_severity_is_told_again_and_by_mail(lender: Any, inbox: Any) -> None:
     lender.only("large_transaction")
     lender.run()
@@ -137,6 +140,7 @@ def test_a_worse_severity_is_told_again_and_by_mail(lender: Any, inbox: Any) -> 
     assert "20 × threshold" in json.dumps(mail, ensure_ascii=False)
 
 
+@ON_BOTH
 def test_a_source_that_fails_is_one_pipeline_alert_and_closes_no_data_alert(lender: Any, inbox: Any) -> None:
     lender.only("large_transaction")
     lender.run()
@@ -168,6 +172,7 @@ def test_a_source_that_fails_is_one_pipeline_alert_and_closes_no_data_alert(lend
     assert sum("Large transaction: account transaction 2" in text for text in inbox.texts) == 1
 
 
+@ON_BOTH
 def test_what_fires_and_ceases_before_anybody_looks_is_still_told(lender: Any, inbox: Any) -> None:
     lender.only("large_transaction")
     lender.run()

@@ -20,6 +20,9 @@ from activation.alerts import (
 from activation.ops import open_ops, reading
 from activation.ops import tables as t
 from lendloop.errors import ConfigurationError, PermanentError
+from tests.postgres import ON_BOTH
+
+pytestmark = ON_BOTH
 
 
 def told(lender: Any) -> dict[str, Any]:

@@ -12,8 +12,10 @@ DEFINITIONS = CHECKOUT / "activation" / "definitions" / "audiences"
 
 
 @pytest.fixture
-def lender(tmp_path: Path) -> PublishedLender:
-    return PublishedLender(tmp_path / "home")
+def lender(tmp_path: Path, ops_settings: dict[str, str]) -> PublishedLender:
+    lender = PublishedLender(tmp_path / "home")
+    lender.overrides |= ops_settings
+    return lender
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from activation.audiences.store import store_path
 from lendloop.errors import LockTimeoutError
 from lendloop.locks import file_lock
 from tests.activation.audiences.lender import PublishedLender
+from tests.postgres import ON_BOTH
 
 NAME = "approved_not_accepted"
 
@@ -157,6 +158,7 @@ def test_a_consent_withdrawn_after_planning_is_not_sent(
     assert (report.added, report.held_back, report.snapshot) == (4, {"no_consent": 1}, "v2")
 
 
+@ON_BOTH
 def test_the_last_pass_of_each_audience_is_told_without_a_network(
     lender: PublishedLender, audiences: dict[str, Audience]
 ) -> None:

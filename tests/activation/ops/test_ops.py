@@ -5,55 +5,45 @@ from __future__ import annotations
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import pgserver
+import dagster as dg
 import pytest
+import yaml
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Engine, insert, select, update
+from sqlalchemy import Engine, insert, inspect, select, update
 
 from activation.ops import exclusively, open_ops, reading, writing
 from activation.ops import tables as t
+from activation.ops.migrate import VERSION_TABLE, migrate
 from lendloop.errors import ConfigurationError, LockTimeoutError, TransientError
 from lendloop.settings import Settings, load_settings
+from tests.postgres import ON_BOTH, Server
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, 123456, UTC)
-
-
-@pytest.fixture(scope="module")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    server = pgserver.get_server(tmp_path_factory.mktemp("pg"))
-    yield server.get_uri()
-    server.cleanup()
 
 
 def settings_in(home: Path, **overrides: Any) -> Settings:
     return load_settings(LENDLOOP_HOME=home, **overrides)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def ops(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
-    if request.param == "sqlite":
-        yield open_ops(settings_in(tmp_path))
-        return
-    engine = open_ops(settings_in(tmp_path, ops_url=request.getfixturevalue("postgres_url")))
-    yield engine
-    with writing(engine) as connection:
-        for table in reversed(t.metadata.sorted_tables):
-            connection.execute(table.delete())
+@pytest.fixture
+def ops(tmp_path: Path, ops_settings: dict[str, str]) -> Engine:
+    return open_ops(settings_in(tmp_path, **ops_settings))
 
 
+@ON_BOTH
 def test_migrations_give_exactly_the_declared_tables(ops: Engine) -> None:
     with reading(ops) as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "version_table": VERSION_TABLE})
         assert compare_metadata(context, t.metadata) == []
 
 
+@ON_BOTH
 def test_money_and_instants_come_back_exactly(ops: Engine) -> None:
     lagos = NOON.astimezone(timezone(timedelta(hours=1)))
     with writing(ops) as connection:
@@ -94,6 +84,7 @@ def test_money_and_instants_come_back_exactly(ops: Engine) -> None:
     assert row.first_seen_at.tzinfo is UTC
 
 
+@ON_BOTH
 def test_a_naive_instant_is_refused(ops: Engine) -> None:
     with pytest.raises(Exception, match="no time zone"), writing(ops) as connection:
         connection.execute(insert(t.cursor).values(name="a", value="1", updated_wall=datetime(2026, 1, 1)))  # noqa: DTZ001
@@ -109,15 +100,23 @@ def test_the_sqlite_file_is_its_owners_only(tmp_path: Path) -> None:
     assert set(modes.values()) == {0o600}
 
 
-def test_processes_that_open_a_new_home_at_once_migrate_it_once_and_lose_no_write(tmp_path: Path) -> None:
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_processes_that_open_a_new_database_at_once_migrate_it_once_and_lose_no_write(
+    tmp_path: Path, request: pytest.FixtureRequest, database: str
+) -> None:
+    """On PostgreSQL each from a home of its own, as from other machines: no file lock keeps them apart."""
+    url = None
+    if database == "postgresql":
+        url = request.getfixturevalue("postgres_server").create("new")
     script = f"""
 from datetime import UTC, datetime
 from sqlalchemy import select, update
 from activation.ops import open_ops, writing
 from activation.ops import tables as t
+from activation.ops.migrate import VERSION_TABLE, migrate
 from lendloop.settings import load_settings
 import sys
-engine = open_ops(load_settings(LENDLOOP_HOME={str(tmp_path)!r}))
+engine = open_ops(load_settings(LENDLOOP_HOME=sys.argv[1], ops_url={url!r}))
 now = datetime.now(UTC)
 with writing(engine) as c:
     if c.execute(select(t.cursor)).first() is None:
@@ -127,13 +126,15 @@ for _ in range(20):
         value = c.execute(select(t.cursor.c.value)).scalar_one()
         c.execute(update(t.cursor).values(value=str(int(value) + 1), updated_wall=now))
 """
-    processes = [subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE) for _ in range(4)]
+    homes = [tmp_path / (str(number) if url else "home") for number in range(4)]
+    processes = [subprocess.Popen([sys.executable, "-c", script, home], stderr=subprocess.PIPE) for home in homes]
     faults = [process.communicate(timeout=120)[1].decode() for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0, 0], faults
-    with reading(open_ops(settings_in(tmp_path))) as connection:
+    with reading(open_ops(settings_in(homes[0], ops_url=url))) as connection:
         assert connection.execute(select(t.cursor.c.value)).scalar_one() == "80"
 
 
+@ON_BOTH
 def test_a_reader_waits_for_no_writer_and_sees_no_half_write(ops: Engine) -> None:
     with writing(ops) as connection:
         connection.execute(insert(t.cursor).values(name="a", value="old", updated_wall=NOON))
@@ -143,6 +144,7 @@ def test_a_reader_waits_for_no_writer_and_sees_no_half_write(ops: Engine) -> Non
             assert reader.execute(select(t.cursor.c.value)).scalar_one() == "old"
 
 
+@ON_BOTH
 def test_what_one_process_does_exclusively_another_is_refused(ops: Engine, tmp_path: Path) -> None:
     here, elsewhere = settings_in(tmp_path), settings_in(tmp_path / "another_machine")
     with exclusively(ops, here, "outbox", "deliver", 1.0):
@@ -174,9 +176,72 @@ def test_a_database_that_does_not_answer_is_one_clear_line_without_its_password(
     assert "127.0.0.1" in str(caught.value)
 
 
+def test_a_server_that_stops_in_a_transaction_is_named_and_back_again_is_used(
+    tmp_path: Path, postgres_server: Server
+) -> None:
+    engine = open_ops(settings_in(tmp_path, ops_url=postgres_server.create("stopped", "ops_template")))
+    with writing(engine) as connection:
+        connection.execute(insert(t.cursor).values(name="a", value="kept", updated_wall=NOON))
+
+    def cut_off() -> None:
+        with writing(engine) as connection:
+            connection.execute(update(t.cursor).values(value="half-way"))
+            postgres_server.stop()
+            connection.execute(update(t.cursor).values(value="lost"))
+
+    def refused() -> None:
+        with exclusively(engine, settings_in(tmp_path), "outbox", "deliver", 1.0):
+            pass
+
+    try:
+        for attempt in (cut_off, refused):
+            with pytest.raises(TransientError, match=r"operational state at .*stopped does not answer"):
+                attempt()
+    finally:
+        postgres_server.start()
+    with reading(engine) as connection:
+        assert connection.execute(select(t.cursor.c.value)).scalar_one() == "kept"
+
+
+def test_who_exclusively_does_something_while_the_server_restarts_may_end_it(
+    tmp_path: Path, postgres_server: Server
+) -> None:
+    engine = open_ops(settings_in(tmp_path, ops_url=postgres_server.create("restarted", "ops_template")))
+    for _ in range(2):
+        with exclusively(engine, settings_in(tmp_path), "outbox", "deliver", 5.0):
+            postgres_server.stop()
+            postgres_server.start()
+            with writing(engine) as connection:
+                connection.execute(update(t.cursor).values(value="new"))
+
+
+def test_dagsters_tables_may_be_in_the_same_database(tmp_path: Path, postgres_server: Server) -> None:
+    url = postgres_server.create("shared")
+    settings = settings_in(tmp_path, ops_url=url)
+    storage = {"postgres": {"postgres_url": url.replace("postgresql:", "postgresql+psycopg2:")}}
+    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump({"storage": storage}))
+    for _ in range(2):
+        open_ops(settings)
+        with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+            instance.upgrade()
+            assert instance.get_runs_count() == 0
+
+
+@ON_BOTH
+def test_a_version_kept_under_alembics_usual_name_moves_to_its_own(ops: Engine, tmp_path: Path) -> None:
+    with writing(ops) as connection:
+        connection.exec_driver_sql("create table alembic_version as select * from ops_version")
+        connection.exec_driver_sql("drop table ops_version")
+        version = connection.exec_driver_sql("select version_num from alembic_version").scalar_one()
+    migrate(ops)
+    with reading(ops) as connection:
+        assert connection.exec_driver_sql("select version_num from ops_version").scalar_one() == version
+        assert not inspect(connection).has_table("alembic_version")
+
+
 def test_a_newer_database_is_left_alone(tmp_path: Path) -> None:
     engine = open_ops(settings_in(tmp_path))
     with writing(engine) as connection:
-        connection.exec_driver_sql("update alembic_version set version_num = '9999'")
+        connection.exec_driver_sql("update ops_version set version_num = '9999'")
     with pytest.raises(ConfigurationError, match="9999"):
         open_ops(settings_in(tmp_path))
