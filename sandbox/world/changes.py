@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-import duckdb
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+
+from sandbox.world.draws import Bools, Ints
 
 KEYS = {"m_loan_arrears_aging": "loan_id"}
 """Tables whose key is not `id`."""
@@ -26,26 +28,45 @@ class Changes:
         return {"new": self.new_rows, "changed": self.upserts.num_rows - self.new_rows, "deleted": len(self.deleted)}
 
 
-def compare_all(old: Mapping[str, pa.Table], new: Mapping[str, pa.Table]) -> dict[str, Changes]:
-    """From the old tables to the new ones, which may have more columns; both hold the same names."""
-    with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        return {name: _compare(connection, name, old[name], table) for name, table in new.items()}
-
-
-def _compare(connection: duckdb.DuckDBPyConnection, name: str, old: pa.Table, new: pa.Table) -> Changes:
+def compare(name: str, old: pa.Table, new: pa.Table) -> Changes:
+    """From the old state of a table to the new one, which may have more columns. Rows stand in the order of their keys."""
     key = KEYS.get(name, "id")
-    appeared = [column for column in new.column_names if column not in old.column_names]
-    if not appeared and old.equals(new):
-        return Changes(new.slice(0, 0), new.column(key).slice(0, 0).combine_chunks(), 0, [])
-    for column in appeared:
-        old = old.append_column(column, pa.nulls(old.num_rows, new.schema.field(column).type))
-    connection.register("old_rows", old.select(new.column_names))
-    connection.register("new_rows", new)
-    upserts = connection.sql(f"FROM (FROM new_rows EXCEPT FROM old_rows) ORDER BY {key}").to_arrow_table()
-    gone = connection.sql(
-        f"SELECT {key} FROM old_rows ANTI JOIN new_rows USING ({key}) ORDER BY {key}"
-    ).to_arrow_table()
-    counted = connection.execute(f"SELECT count(*) FROM new_rows ANTI JOIN old_rows USING ({key})").fetchall()
-    new_rows = int(counted[0][0])
-    return Changes(upserts.cast(new.schema), gone.column(0).combine_chunks(), new_rows, appeared)
+    before, after = _numbers(old[key]), _numbers(new[key])
+    place = np.minimum(np.searchsorted(after, before), max(len(after) - 1, 0))
+    kept = after[place] == before if len(after) else np.zeros(len(before), dtype=bool)
+    at = place[kept]
+    fresh = np.ones(len(after), dtype=bool)
+    fresh[at] = False
+    changed = np.zeros(len(at), dtype=bool)
+    in_front = bool(kept.all()) and len(at) > 0 and int(at[-1]) == len(at) - 1
+    for column in new.column_names:
+        later = new[column].slice(0, len(at)) if in_front else new[column].take(pa.array(at))
+        if column in old.column_names:
+            earlier = old[column] if in_front else old[column].filter(pa.array(kept))
+            changed |= _differ(earlier, later)
+        else:
+            changed |= later.is_valid().to_numpy()
+    written = fresh.copy()
+    written[at[changed]] = True
+    return Changes(
+        upserts=new.filter(pa.array(written)),
+        deleted=old[key].filter(pa.array(~kept)).combine_chunks(),
+        new_rows=int(fresh.sum()),
+        new_columns=[column for column in new.column_names if column not in old.column_names],
+    )
+
+
+def _numbers(keys: pa.ChunkedArray) -> Ints:
+    numbers: Ints = keys.cast(pa.int64()).to_numpy()
+    return numbers
+
+
+def _differ(earlier: pa.ChunkedArray, later: pa.ChunkedArray) -> Bools:
+    """Where two columns differ; an absent value is like an absent one."""
+    unlike = pc.not_equal(earlier, later)
+    if earlier.null_count or later.null_count:
+        unlike = pc.if_else(
+            pc.and_(earlier.is_valid(), later.is_valid()), unlike, pc.xor(earlier.is_valid(), later.is_valid())
+        )
+    differing: Bools = unlike.to_numpy()
+    return differing

@@ -1,60 +1,76 @@
-"""The ledger as a real SQL database: SQLite or PostgreSQL, through SQLAlchemy.
+"""The ledger as a real SQL database: SQLite, PostgreSQL, MariaDB or MySQL, through SQLAlchemy.
 
 What belongs here: creating, filling and changing the tables, each in one transaction, with a
-marker row that says which world at which moment the database holds. What does not: what is in them.
+marker row that says which world at which moment the database holds. What does not: what is in
+them, and how each database spells a value (`ledger_values`).
 
-SQLite keeps money and times as text, since its decimals are floats and it has no time type.
+MySQL ends a transaction with every CREATE, DROP and ALTER. So the marker's row goes first and
+comes last, and new columns are added before any row changes.
 """
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import SQLAlchemyError
 
 from lendloop.errors import ConfigurationError
 from sandbox.world.changes import KEYS, Changes
+from sandbox.world.ledger_values import for_csv, for_sqlite, mysql_rows, python_values
 
 MARKER = "sandbox_world"
 CURSOR = "last_modified_on_utc"
 REBUILT = frozenset({"m_loan_arrears_aging"})
 """Emptied and filled anew by the ledger each day, as Fineract does."""
-BROKEN_OFFICE = "n/a"
+BITS = frozenset({"completed_derived"})
+"""Booleans that Fineract keeps as BIT(1) in MySQL; the others are TINYINT(1)."""
 _INDEXED = (CURSOR, "loan_id", "client_id", "savings_account_id")
 _BATCH = 50_000
+_MYSQL_ROWS = 4_000
+"""Rows of one INSERT: well below the usual max_allowed_packet of 16 MB."""
+_KINDS = {"sqlite": "sqlite", "postgresql": "postgresql", "mysql": "mysql", "mariadb": "mysql"}
+_GIVE = "give a sqlite://, postgresql:// or mysql+pymysql:// URL"
 
 
 class LedgerDatabase:
     """One ledger. Every write is one transaction that also moves the marker."""
 
     def __init__(self, url: str) -> None:
-        """Raises ConfigurationError when the URL is not one of SQLite or PostgreSQL."""
+        """Raises ConfigurationError when the URL is not one of SQLite, PostgreSQL, MariaDB or MySQL."""
         try:
             parsed = sa.make_url(url)
         except SQLAlchemyError as error:
             raise ConfigurationError(
                 f"the sandbox's ledger URL can't be read ({error}): give a SQLAlchemy URL"
             ) from error
-        self.kind = parsed.get_backend_name()
-        if self.kind not in ("sqlite", "postgresql"):
-            raise ConfigurationError(
-                f"the sandbox can't write a {self.kind} ledger: give a sqlite:// or postgresql:// URL"
-            )
+        backend = parsed.get_backend_name()
+        if backend not in _KINDS:
+            raise ConfigurationError(f"the sandbox can't write a {backend} ledger: {_GIVE}")
+        self.kind = _KINDS[backend]
         if self.kind == "sqlite" and parsed.database:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        self._engine = sa.create_engine(parsed, poolclass=sa.NullPool)
+        if self.kind == "mysql":
+            parsed = parsed.update_query_dict({"charset": "utf8mb4"})
+        try:
+            self._engine = sa.create_engine(parsed, poolclass=sa.NullPool)
+        except ModuleNotFoundError as error:
+            raise ConfigurationError(
+                f"the sandbox has no driver for {parsed.drivername} ({error.name}): {_GIVE}"
+            ) from error
         if self.kind == "sqlite":
             sa.event.listen(self._engine, "connect", _prepare_sqlite)
             sa.event.listen(self._engine, "begin", _begin_immediate)
+        if self.kind == "mysql":
+            sa.event.listen(self._engine, "connect", _prepare_mysql)
 
     def marker(self) -> dict[str, Any] | None:
         """What the database says it holds; None when it has no marker.
@@ -73,37 +89,42 @@ class LedgerDatabase:
             found = connection.execute(sa.text(f"SELECT state FROM {MARKER}")).scalar()
             return dict(json.loads(str(found))) if found else None
 
-    def write_all(self, tables: Mapping[str, pa.Table], marker: Mapping[str, Any]) -> None:
-        """Drop whatever the sandbox wrote before and write everything."""
+    def write_all(self, tables: Iterable[tuple[str, pa.RecordBatchReader]], marker: Mapping[str, Any]) -> None:
+        """Drop whatever the sandbox wrote before and write everything, table by table as they come."""
         with self._transaction() as connection:
-            for name in (*tables, MARKER):
+            connection.execute(sa.text(f"CREATE TABLE IF NOT EXISTS {MARKER} (state TEXT NOT NULL)"))
+            connection.execute(sa.text(f"DELETE FROM {MARKER}"))
+            for name, reader in tables:
                 connection.execute(sa.text(f"DROP TABLE IF EXISTS {name}"))
-            for name, table in tables.items():
-                _described(name, table.schema).create(connection)
-                self._insert(connection, name, table)
+                described = _described(name, reader.schema)
+                described.create(connection)
+                self._insert(connection, name, reader)
                 for column in _INDEXED:
-                    if column in table.column_names and column != KEYS.get(name, "id"):
+                    if column in described.c and column != KEYS.get(name, "id"):
                         connection.execute(sa.text(f"CREATE INDEX {name}_{column} ON {name} ({column})"))
-            connection.execute(sa.text(f"CREATE TABLE {MARKER} (state TEXT NOT NULL)"))
             self._mark(connection, marker)
         if self.kind == "postgresql":
             with self._transaction() as connection:
                 connection.execute(sa.text("ANALYZE"))
 
-    def apply(self, changes: Mapping[str, Changes], marker: Mapping[str, Any], whole: Mapping[str, pa.Table]) -> None:
+    def apply(
+        self,
+        changes: Mapping[str, Changes],
+        marker: Mapping[str, Any],
+        whole: Callable[[str], pa.RecordBatchReader],
+    ) -> None:
         """Write what changed; tables the ledger rebuilds are emptied and filled from `whole`."""
         with self._transaction() as connection:
             for name, change in changes.items():
-                described = _described(name, whole[name].schema)
-                for column in change.new_columns:
-                    kind = described.c[column].type.compile(connection.dialect)
-                    connection.execute(sa.text(f"ALTER TABLE {name} ADD COLUMN {column} {kind}"))
+                self._add_columns(connection, name, change)
+            for name, change in changes.items():
                 if name in REBUILT:
                     connection.execute(sa.text(f"DELETE FROM {name}"))
-                    self._insert(connection, name, whole[name])
+                    self._insert(connection, name, whole(name))
                 else:
                     self._delete(connection, name, change.deleted)
-                    self._upsert(connection, name, change.upserts)
+                    if change.upserts.num_rows:
+                        self._upsert(connection, name, change.upserts.to_reader())
             self._mark(connection, marker)
 
     def read(self, query: str) -> list[tuple[Any, ...]]:
@@ -128,24 +149,37 @@ class LedgerDatabase:
             sa.text(f"INSERT INTO {MARKER} (state) VALUES (:state)"), {"state": json.dumps(dict(marker))}
         )
 
-    def _insert(self, connection: sa.Connection, name: str, table: pa.Table) -> None:
-        if self.kind == "postgresql":
-            self._copy(connection, name, table)
-        else:
-            self._execute_many(connection, f"INSERT INTO {name}", table)
+    def _add_columns(self, connection: sa.Connection, name: str, change: Changes) -> None:
+        if not change.new_columns:
+            return
+        described = _described(name, change.upserts.schema)
+        there = {str(column["name"]) for column in sa.inspect(connection).get_columns(name)}
+        for column in change.new_columns:
+            if column not in there:
+                kind = described.c[column].type.compile(connection.dialect)
+                connection.execute(sa.text(f"ALTER TABLE {name} ADD COLUMN {column} {kind}"))
 
-    def _upsert(self, connection: sa.Connection, name: str, table: pa.Table) -> None:
-        if not table.num_rows:
-            return
+    def _insert(self, connection: sa.Connection, name: str, rows: pa.RecordBatchReader) -> None:
+        if self.kind == "postgresql":
+            self._copy(connection, name, rows)
+        elif self.kind == "mysql":
+            self._send(connection, f"INSERT INTO {name}", rows)
+        else:
+            self._execute_many(connection, f"INSERT INTO {name}", rows)
+
+    def _upsert(self, connection: sa.Connection, name: str, rows: pa.RecordBatchReader) -> None:
         if self.kind == "sqlite":
-            self._execute_many(connection, f"INSERT OR REPLACE INTO {name}", table)
+            self._execute_many(connection, f"INSERT OR REPLACE INTO {name}", rows)
             return
-        columns = ", ".join(table.column_names)
-        settings = ", ".join(f"{column} = excluded.{column}" for column in table.column_names)
+        if self.kind == "mysql":
+            self._send(connection, f"REPLACE INTO {name}", rows)
+            return
+        columns = ", ".join(rows.schema.names)
+        settings = ", ".join(f"{column} = excluded.{column}" for column in rows.schema.names)
         connection.execute(
             sa.text(f"CREATE TEMPORARY TABLE changed_rows ON COMMIT DROP AS SELECT {columns} FROM {name} LIMIT 0")
         )
-        self._copy(connection, "changed_rows", table)
+        self._copy(connection, "changed_rows", rows)
         connection.execute(
             sa.text(
                 f"INSERT INTO {name} ({columns}) SELECT {columns} FROM changed_rows "
@@ -155,29 +189,48 @@ class LedgerDatabase:
         connection.execute(sa.text("DROP TABLE changed_rows"))
 
     def _delete(self, connection: sa.Connection, name: str, keys: pa.Array) -> None:
-        if len(keys):
-            statement = sa.text(f"DELETE FROM {name} WHERE {KEYS.get(name, 'id')} = :key")
-            connection.execute(statement, [{"key": key} for key in keys.to_pylist()])
+        numbers = [int(key) for key in keys.to_pylist()]
+        for at in range(0, len(numbers), _MYSQL_ROWS):
+            some = ", ".join(map(str, numbers[at : at + _MYSQL_ROWS]))
+            connection.execute(sa.text(f"DELETE FROM {name} WHERE {KEYS.get(name, 'id')} IN ({some})"))
 
-    def _execute_many(self, connection: sa.Connection, verb: str, table: pa.Table) -> None:
-        columns = ", ".join(table.column_names)
-        marks = ", ".join("?" * table.num_columns)
-        driver = connection.connection.driver_connection
-        if driver is None:
-            raise ConfigurationError("the sandbox's ledger connection was closed: open the world again")
-        for batch in _for_sqlite(table).to_batches(max_chunksize=_BATCH):
-            rows = zip(*(column.to_pylist() for column in batch.columns), strict=True)
-            driver.executemany(f"{verb} ({columns}) VALUES ({marks})", rows)
+    def _execute_many(self, connection: sa.Connection, verb: str, rows: pa.RecordBatchReader) -> None:
+        names = rows.schema.names
+        statement = f"{verb} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+        driver = _driver(connection)
+        for batch in _batches(rows, _BATCH):
+            driver.executemany(statement, python_values(for_sqlite(batch)))
 
-    def _copy(self, connection: sa.Connection, name: str, table: pa.Table) -> None:
+    def _send(self, connection: sa.Connection, verb: str, rows: pa.RecordBatchReader) -> None:
+        """Many rows a statement, spelt out: no driver's escaping row by row."""
+        opening = f"{verb} ({', '.join(rows.schema.names)}) VALUES ".encode()
+        with _driver(connection).cursor() as cursor:
+            for batch in _batches(rows, _MYSQL_ROWS):
+                cursor.execute(opening + b",".join(mysql_rows(batch)))
+
+    def _copy(self, connection: sa.Connection, name: str, rows: pa.RecordBatchReader) -> None:
         """COPY as CSV; an absent value is empty without quotes, an empty text has them."""
-        driver: Any = connection.connection.driver_connection
-        columns = ", ".join(table.column_names)
-        with driver.cursor() as cursor, cursor.copy(f"COPY {name} ({columns}) FROM STDIN (FORMAT csv)") as copy:
-            for batch in _for_postgres(table).to_batches(max_chunksize=_BATCH):
+        columns = ", ".join(rows.schema.names)
+        statement = f"COPY {name} ({columns}) FROM STDIN (FORMAT csv)"
+        with _driver(connection).cursor() as cursor, cursor.copy(statement) as copy:
+            for batch in _batches(rows, _BATCH):
                 buffer = io.BytesIO()
-                pacsv.write_csv(pa.Table.from_batches([batch]), buffer, pacsv.WriteOptions(include_header=False))
+                pacsv.write_csv(for_csv(batch), buffer, pacsv.WriteOptions(include_header=False))
                 copy.write(buffer.getvalue())
+
+
+def _driver(connection: sa.Connection) -> Any:
+    """The driver's own connection. Raises ConfigurationError when it was closed."""
+    driver = connection.connection.driver_connection
+    if driver is None:
+        raise ConfigurationError("the sandbox's ledger connection was closed: open the world again")
+    return driver
+
+
+def _batches(rows: pa.RecordBatchReader, at_most: int) -> Iterator[pa.Table]:
+    for batch in rows:
+        for at in range(0, batch.num_rows, at_most):
+            yield pa.Table.from_batches([batch.slice(at, at_most)])
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
@@ -185,64 +238,42 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     connection.execute("PRAGMA busy_timeout = 60000")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA cache_size = -65536")
 
 
 def _begin_immediate(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
+def _prepare_mysql(connection: Any, _record: Any) -> None:
+    """What spelling values out relies on, whatever the server's own settings."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET SESSION sql_mode = 'STRICT_ALL_TABLES', time_zone = '+00:00'")
+
+
 def _described(name: str, schema: pa.Schema) -> sa.Table:
     """The SQL table for an Arrow schema."""
     key = KEYS.get(name, "id")
     columns = [
-        sa.Column(field.name, _sql_type(field.type), primary_key=field.name == key, autoincrement=False)
-        for field in schema
+        sa.Column(field.name, _sql_type(field), primary_key=field.name == key, autoincrement=False) for field in schema
     ]
-    return sa.Table(name, sa.MetaData(), *columns)
+    return sa.Table(name, sa.MetaData(), *columns, mysql_engine="InnoDB", mysql_charset="utf8mb4")
 
 
-def _sql_type(kind: pa.DataType) -> sa.types.TypeEngine[Any]:
+def _sql_type(field: pa.Field) -> sa.types.TypeEngine[Any]:
+    kind = field.type
     if pa.types.is_decimal(kind):
         return sa.Numeric(19, 6).with_variant(sa.Text(), "sqlite")
     if pa.types.is_timestamp(kind):
-        return sa.TIMESTAMP().with_variant(sa.Text(), "sqlite")
+        return sa.TIMESTAMP().with_variant(sa.Text(), "sqlite").with_variant(mysql.DATETIME(fsp=6), *_MYSQL)
     if pa.types.is_date(kind):
         return sa.Date().with_variant(sa.Text(), "sqlite")
     if pa.types.is_boolean(kind):
-        return sa.Boolean()
+        in_mysql = mysql.BIT(1) if field.name in BITS else mysql.TINYINT(1)
+        return sa.Boolean().with_variant(in_mysql, *_MYSQL)
     if pa.types.is_integer(kind):
         return sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-    return sa.Text()
+    return sa.Text().with_variant(sa.String(255), *_MYSQL)
 
 
-def _for_sqlite(table: pa.Table) -> pa.Table:
-    """Text for money and times, 0 and 1 for booleans, and a text where an office is broken."""
-    columns: dict[str, Any] = {}
-    for field, column in zip(table.schema, table.columns, strict=True):
-        if pa.types.is_timestamp(field.type):
-            columns[field.name] = pc.strftime(column, format="%Y-%m-%d %H:%M:%S")
-        elif pa.types.is_decimal(field.type) or pa.types.is_date(field.type):
-            columns[field.name] = column.cast(pa.string())
-        elif pa.types.is_boolean(field.type):
-            columns[field.name] = column.cast(pa.int8())
-        else:
-            columns[field.name] = column
-    plain = pa.table(columns)
-    return plain if "office_id" not in columns else _with_broken_office(plain, BROKEN_OFFICE)
-
-
-def _for_postgres(table: pa.Table) -> pa.Table:
-    """As it is, but no office where it is broken: the database takes no text there."""
-    columns = {
-        field.name: column.cast(pa.string()) if pa.types.is_decimal(field.type) else column
-        for field, column in zip(table.schema, table.columns, strict=True)
-    }
-    plain = pa.table(columns)
-    return plain if "office_id" not in columns else _with_broken_office(plain, None)
-
-
-def _with_broken_office(table: pa.Table, value: str | None) -> pa.Table:
-    """A union of number and text does not exist in Arrow's plain types: SQLite's affinity turns digits back into numbers."""
-    office = table.column("office_id")
-    texts = pc.if_else(pc.equal(office, -1), pa.scalar(value, pa.string()), office.cast(pa.string()))
-    return table.set_column(table.column_names.index("office_id"), "office_id", texts)
+_MYSQL = ("mysql", "mariadb")

@@ -6,15 +6,14 @@ What belongs here: from eligible to repeat, cycle by cycle. How a loan is paid b
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from dataclasses import dataclass
 
 import numpy as np
 
 from sandbox.world import markets
 from sandbox.world.draws import Bools, Draws, Floats, Ints
 from sandbox.world.people import START, People
-from sandbox.world.repayments import Lives, Loans, plan_lives
+from sandbox.world.repayments import Lives, Loans, plan_lives, together
 from sandbox.world.units import DAY, HOUR, MINUTE, NEVER, UNIT, span
 
 EXPIRES_AFTER = 30 * DAY
@@ -57,15 +56,6 @@ class Funnel:
     lives: Lives
 
 
-Columns = TypeVar("Columns", Applications, Loans, Lives)
-
-
-def _together(parts: list[Columns]) -> Columns:
-    kind = type(parts[0])
-    columns: dict[str, Any] = {f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(kind)}
-    return kind(**columns)
-
-
 def make_funnel(draws: Draws, people: People, as_of: int) -> Funnel:
     """All applications made by `as_of`, with the whole life of their loans (also what lies after it)."""
     offered = people.arrived + span(0.02 + draws.exponential("offer", 0.8, people.id))
@@ -95,7 +85,7 @@ def make_funnel(draws: Draws, people: People, as_of: int) -> Funnel:
             break
         number = (number + (made.disbursed < NEVER))[still]
         person, ready, cycle = person[still], again[still], cycle + 1
-    return Funnel(offered, _together(applications), _together(loans), _together(lives))
+    return Funnel(offered, together(applications), together(loans), together(lives))
 
 
 def _apply(draws: Draws, people: People, person: Ints, cycle: Ints, number: Ints, applied: Ints) -> Applications:

@@ -29,14 +29,10 @@ NPA_AFTER_DPD = 90
 
 @dataclass(frozen=True)
 class LoanBook:
-    """The book on a day: tables, and by application what the truth needs."""
+    """The book on a day beside its tables: what the truth needs."""
 
-    loans: pa.Table
-    transactions: pa.Table
-    schedule: pa.Table
-    arrears: pa.Table
     application: Ints
-    """Row of `Funnel.applications` for each row of `loans`."""
+    """Row of `Funnel.applications` for each row of `m_loan`, as the next four."""
     status: Ints
     outstanding: Ints
     days_past_due: Ints
@@ -53,8 +49,10 @@ def loan_ids(applications: Applications, as_of: int) -> Ints:
     return ids
 
 
-def make_loan_book(draws: Draws, people: People, funnel: Funnel, clients: Clients, as_of: int) -> LoanBook:
-    """Project every loan's life onto what the ledger has committed by `as_of`."""
+def make_loan_book(
+    draws: Draws, people: People, funnel: Funnel, clients: Clients, as_of: int
+) -> tuple[LoanBook, dict[str, pa.Table]]:
+    """Project every loan's life onto what the ledger has committed by `as_of`: the book and its tables by name."""
     made, loans, lives = funnel.applications, funnel.loans, funnel.lives
     ids = loan_ids(made, as_of)
     id_of_loan = np.full(len(loans), -1, dtype=np.int64)
@@ -114,11 +112,7 @@ def make_loan_book(draws: Draws, people: People, funnel: Funnel, clients: Client
     table, status = _loan_table(people, made, clients, ids, rows, state, as_of)
     at = made.loan[rows]
     is_out = (at >= 0) & out[at]
-    return LoanBook(
-        loans=table,
-        transactions=transaction_table(draws, funnel, payments, id_of_loan, lower, total - paid, parts_paid, as_of),
-        schedule=_schedule_table(funnel, id_of_loan, parts_paid, met, last_payment_day, touched, out, written_off),
-        arrears=_arrears_table(funnel, id_of_loan, parts_paid, active, today),
+    book = LoanBook(
         application=rows,
         status=status,
         outstanding=np.where(is_out, state.principal_outstanding[at], 0),
@@ -126,6 +120,17 @@ def make_loan_book(draws: Draws, people: People, funnel: Funnel, clients: Client
         oldest_unpaid_due=np.where(is_out, state.unmet_due[at], NEVER_DAY),
         loan_id=ids,
     )
+    tables = {
+        "m_loan": table,
+        "m_loan_repayment_schedule": _schedule_table(
+            funnel, id_of_loan, parts_paid, met, last_payment_day, touched, out, written_off
+        ),
+        "m_loan_arrears_aging": _arrears_table(funnel, id_of_loan, parts_paid, active, today),
+        "m_loan_transaction": transaction_table(
+            draws, funnel, payments, id_of_loan, lower, total - paid, parts_paid, as_of
+        ),
+    }
+    return book, tables
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from sandbox.world.lives import Funnel
 from sandbox.world.repayments import local_day
 from sandbox.world.units import LEDGER_TIME, NEVER, dates, decimals, span, times
 
+_AT_ONCE = 200_000
+"""Payments allotted together: what bounds the memory of matrices."""
 DISBURSEMENT, REPAYMENT, WRITE_OFF, RECOVERY = 1, 2, 6, 8
 
 
@@ -28,9 +30,7 @@ def transaction_table(
     loans, lives = funnel.loans, funnel.lives
     owed = (lives.fee_due, lives.interest_due, lives.principal_due)
     at_loan = payments.loan
-    before = parts(payments.before[:, None], lower[at_loan], *(o[at_loan] for o in owed))
-    after = parts(payments.after[:, None], lower[at_loan], *(o[at_loan] for o in owed))
-    portion = [np.sum(a - b, axis=1) for a, b in zip(after, before, strict=True)]
+    portion, principal_after = _portions(payments, lower, owed)
     disbursed = np.flatnonzero(loans.disbursed <= as_of)
     lost = np.flatnonzero(lives.written_off_at <= as_of)
     lost_parts = [(o[lost] - p[lost]).sum(axis=1) for o, p in zip(owed, parts_paid, strict=True)]
@@ -49,7 +49,7 @@ def transaction_table(
     undone = column(payments.reversed_at, none_out + NEVER, none_lost + NEVER, none_got + NEVER)
     amount = column(payments.amount, loans.principal[disbursed], left[lost], lives.recovered[got, nth])
     fee, interest, principal = (column(portion[i], none_out, lost_parts[i], none_got) for i in range(len(owed)))
-    balance = column(loans.principal[at_loan] - after[2].sum(axis=1), loans.principal[disbursed], none_lost, none_got)
+    balance = column(loans.principal[at_loan] - principal_after, loans.principal[disbursed], none_lost, none_got)
     has_portions = (kind == REPAYMENT) | (kind == WRITE_OFF)
     id_by_row = 1 + _transaction_places(draws, funnel, as_of, loan, at)
     deleted = (undone < NEVER) & draws.chance("deletes reversed", 0.3, loans.person[loan], loans.cycle[loan])
@@ -77,6 +77,21 @@ def transaction_table(
             "last_modified_on_utc": times(np.where(undone < NEVER, undone, at), LEDGER_TIME),
         }
     ).take(pa.array(order))
+
+
+def _portions(payments: Payments, lower: Ints, owed: tuple[Ints, Ints, Ints]) -> tuple[list[Ints], Ints]:
+    """By payment: what of it went to fee, interest and principal, and the principal that is paid after it."""
+    portions, principal = np.zeros((len(owed), len(payments.loan)), dtype=np.int64), np.zeros_like(payments.loan)
+    for at in range(0, len(payments.loan), _AT_ONCE):
+        some = slice(at, at + _AT_ONCE)
+        loan = payments.loan[some]
+        due = [lower[loan], *(o[loan] for o in owed)]
+        before = parts(payments.before[some, None], *due)
+        after = parts(payments.after[some, None], *due)
+        for place, (earlier, later) in enumerate(zip(before, after, strict=True)):
+            portions[place, some] = np.sum(later - earlier, axis=1)
+        principal[some] = after[2].sum(axis=1)
+    return list(portions), principal
 
 
 def _transaction_places(draws: Draws, funnel: Funnel, as_of: int, loan: Ints, at: Ints) -> Ints:

@@ -22,7 +22,7 @@ from sandbox.world.units import DAY, HOUR, NEVER, micros, span
 
 START = micros(datetime(2026, 6, 30, 18, tzinfo=UTC))
 """The world's clock when it is new."""
-HISTORY_DAYS = 365
+YEAR_DAYS = 365
 BLOCK = 8
 _TWIN, _FAMILY, _RECYCLED = 0.08, 0.20, 0.10
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
@@ -61,16 +61,16 @@ class People:
         return len(self.id)
 
 
-def daily_arrivals(customers: int) -> float:
-    """New people a day after the history."""
-    return 1.3 * customers / HISTORY_DAYS
+def daily_arrivals(customers: int, years: int) -> float:
+    """New people a day after a history of so many years."""
+    return 1.3 * customers / (years * YEAR_DAYS)
 
 
-def make_people(draws: Draws, customers: int, as_of: int) -> People:
-    """Everyone who has arrived by `as_of`, in the order of arrival."""
-    at_most = customers + int(max(0.0, (as_of - START) / DAY) * daily_arrivals(customers)) + 1
+def make_people(draws: Draws, customers: int, years: int, as_of: int) -> People:
+    """Everyone who has arrived by `as_of`, in the order of arrival; the first `customers` within `years` before START."""
+    at_most = customers + int(max(0.0, (as_of - START) / DAY) * daily_arrivals(customers, years)) + 1
     person = np.arange(at_most, dtype=np.int64)
-    arrived = _arrivals(draws, customers, person)
+    arrived = _arrivals(draws, customers, years, person)
     person, arrived = person[arrived <= as_of], arrived[arrived <= as_of]
     place = person % BLOCK
     recycle_distance = BLOCK * max(1, customers // (2 * BLOCK))
@@ -138,12 +138,12 @@ def make_people(draws: Draws, customers: int, as_of: int) -> People:
     )
 
 
-def _arrivals(draws: Draws, customers: int, person: Ints) -> Ints:
-    """When people are first seen: a year of steady growth, then a steady stream; grows with the row."""
+def _arrivals(draws: Draws, customers: int, years: int, person: Ints) -> Ints:
+    """When people are first seen: years of steady growth, then a steady stream; grows with the row."""
     within = draws.uniform("arrival", person)
     share = np.minimum((person + within) / customers, 1.0)
-    year = (np.sqrt(0.49 + 1.2 * share) - 0.7) / 0.6
-    past = START - span((1.0 - year) * HISTORY_DAYS) - HOUR
-    future = START + span((person - customers + within) / daily_arrivals(customers))
+    passed = (np.sqrt(0.49 + 1.2 * share) - 0.7) / 0.6
+    past = START - span((1.0 - passed) * (years * YEAR_DAYS)) - HOUR
+    future = START + span((person - customers + within) / daily_arrivals(customers, years))
     arrived: Ints = np.where(person < customers, past, future)
     return arrived

@@ -9,13 +9,17 @@ so everything follows from how much has been paid in all.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from sandbox.world import markets
 from sandbox.world.draws import Bools, Draws, Ints
 from sandbox.world.units import DAY, HOUR, MINUTE, NEVER
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 WRITE_OFF_DPD = 120
 SLOTS = 2 * markets.MAX_INSTALMENTS
@@ -24,6 +28,8 @@ NEVER_DAY = NEVER // DAY
 _PAYS_IN_TIME, _PAYS_A_WEEK_LATE, _PAYS_A_MONTH_LATE, _PAYS_IN_PARTS = 0, 1, 2, 3
 _PAYS_NOTHING, _PAYS_A_PART, _PAYS_VERY_LATE = 4, 5, 6
 
+_AT_ONCE = 100_000
+"""Loans planned together: what bounds the memory of matrices."""
 _SETTLED_IN_A_BATCH = 0.08
 """Payments that a mobile-money operator settles together, shortly before 18:00 UTC."""
 _WAYS_TO_PAY = (0.58, 0.22, 0.06, 0.14)
@@ -72,6 +78,20 @@ class Lives:
     worst_lateness_days: Ints
 
 
+Columns = TypeVar("Columns", bound="DataclassInstance")
+
+
+def together(parts: list[Columns]) -> Columns:
+    """Records of columns put one below the other."""
+    kind = type(parts[0])
+    return kind(**{one.name: np.concatenate([getattr(part, one.name) for part in parts]) for one in fields(kind)})
+
+
+def take_rows(columns: Columns, rows: slice) -> Columns:
+    """Some rows of a record of columns."""
+    return type(columns)(**{one.name: getattr(columns, one.name)[rows] for one in fields(columns)})
+
+
 def local_day(moments: Ints, market: Ints) -> Ints:
     """The business day of an instant in the market's time zone, as days since 1970; NEVER stays far off."""
     days: Ints = np.where(moments >= NEVER, NEVER_DAY, (moments + markets.UTC_OFFSET_HOURS[market] * HOUR) // DAY)
@@ -80,6 +100,14 @@ def local_day(moments: Ints, market: Ints) -> Ints:
 
 def plan_lives(draws: Draws, loans: Loans, died: Ints, defaults: Bools) -> Lives:
     """The life of each loan. `died` (microseconds) stops payments; `defaults` says who will not pay in time."""
+    parts = [
+        _plan(draws, take_rows(loans, rows), died[rows], defaults[rows])
+        for rows in (slice(at, at + _AT_ONCE) for at in range(0, max(len(loans), 1), _AT_ONCE))
+    ]
+    return together(parts)
+
+
+def _plan(draws: Draws, loans: Loans, died: Ints, defaults: Bools) -> Lives:
     keys = (loans.person, loans.cycle)
     market = loans.market[:, None]
     slot_keys = (loans.person[:, None], loans.cycle[:, None], np.arange(SLOTS, dtype=np.int64)[None, :])

@@ -5,8 +5,6 @@ Loans arrive here and are drawn; some people are also paid into their account, a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import pyarrow as pa
 
@@ -20,16 +18,12 @@ from sandbox.world.units import DAY, LEDGER_TIME, MINUTE, NEVER, UNIT, dates, de
 
 DEPOSIT, WITHDRAWAL = 1, 2
 _PERIOD_DAYS = 30
+_AT_ONCE = 50_000
+"""Holders whose months are drawn together: what bounds the memory."""
 
 
-@dataclass(frozen=True)
-class Savings:
-    accounts: pa.Table
-    transactions: pa.Table
-
-
-def make_savings(draws: Draws, people: People, funnel: Funnel, clients: Clients, as_of: int) -> Savings:
-    """Accounts and their transactions committed by `as_of`; no balance is ever negative."""
+def make_savings(draws: Draws, people: People, funnel: Funnel, clients: Clients, as_of: int) -> dict[str, pa.Table]:
+    """Accounts and their transactions committed by `as_of`, by table name; no balance is ever negative."""
     loans = funnel.loans
     opened = np.full(len(people), NEVER, dtype=np.int64)
     np.minimum.at(opened, loans.person, loans.disbursed)
@@ -37,7 +31,8 @@ def make_savings(draws: Draws, people: People, funnel: Funnel, clients: Clients,
     account = np.full(len(people), -1, dtype=np.int64)
     account[holder] = 1 + ranks(opened[holder], holder)
 
-    moves = [_loan_moves(draws, funnel), _income_moves(draws, people, opened, holder, as_of)]
+    some = (holder[at : at + _AT_ONCE] for at in range(0, len(holder), _AT_ONCE))
+    moves = [_loan_moves(draws, funnel), *(_income_moves(draws, people, opened, part, as_of) for part in some)]
     person, at, kind, amount = (np.concatenate(column) for column in zip(*moves, strict=True))
     seen = (at <= as_of) & (amount > 0) & (at < people.died[person] + 5 * DAY)
     person, at, kind, amount = person[seen], at[seen], kind[seen], amount[seen]
@@ -78,7 +73,7 @@ def make_savings(draws: Draws, people: People, funnel: Funnel, clients: Clients,
             "last_modified_on_utc": times(at, LEDGER_TIME),
         }
     )
-    return Savings(accounts, transactions)
+    return {"m_savings_account": accounts, "m_savings_account_transaction": transactions}
 
 
 Moves = tuple[Ints, Ints, Ints, Ints]
@@ -98,8 +93,6 @@ def _loan_moves(draws: Draws, funnel: Funnel) -> Moves:
 
 def _income_moves(draws: Draws, people: People, opened: Ints, holder: Ints, as_of: int) -> Moves:
     """In some months money comes from elsewhere, once in a while a large sum, and most goes out again."""
-    if not len(holder):
-        return _in_and_out(holder, holder, holder, holder, holder)
     periods = int((as_of - int(opened[holder].min())) // (_PERIOD_DAYS * DAY)) + 1
     person, period = (grid.ravel() for grid in np.meshgrid(holder, np.arange(periods, dtype=np.int64), indexing="ij"))
     keys = (person, period)

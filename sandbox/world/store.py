@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from lendloop.errors import ConfigurationError
 
 POINTER = "world.json"
 _PREFIX = "generation-"
+_BATCH = 50_000
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class State:
     as_of: int
     version: int
     generation: str
+    years: int = 1
+    """Of history before the first day."""
 
 
 class Store:
@@ -56,17 +59,22 @@ class Store:
         """One table of the state."""
         return pq.read_table(self.folder / state.generation / f"{name}.parquet")
 
+    def reader(self, state: State, name: str) -> pa.RecordBatchReader:
+        """The same by parts, for tables that are better not held whole."""
+        file = pq.ParquetFile(self.folder / state.generation / f"{name}.parquet")
+        return pa.RecordBatchReader.from_batches(file.schema_arrow, file.iter_batches(_BATCH))
+
     def has_all(self, state: State, names: frozenset[str]) -> bool:
         """Whether the state's files are all there."""
         return all((self.folder / state.generation / f"{name}.parquet").is_file() for name in names)
 
-    def write(self, tables: Mapping[str, pa.Table], generation: str) -> None:
-        """Write a generation; it does not count before `point` says so."""
+    def write(self, tables: Iterable[tuple[str, pa.Table]], generation: str) -> None:
+        """Write a generation, table by table as they come; it does not count before `point` says so."""
         final, draft = self.folder / generation, self.folder / f"{generation}.draft"
         for leftover in (final, draft):
             shutil.rmtree(leftover, ignore_errors=True)
         draft.mkdir(parents=True)
-        for name, table in tables.items():
+        for name, table in tables:
             pq.write_table(table, draft / f"{name}.parquet", compression="zstd")
         draft.rename(final)
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from sandbox.world import spelling
 from sandbox.world.clients import Clients
 from sandbox.world.draws import Bools, Draws, Ints
-from sandbox.world.people import HISTORY_DAYS, START, People
+from sandbox.world.people import START, YEAR_DAYS, People
 from sandbox.world.tickets import COMPLAINT, DISPUTE, HARDSHIP, KINDS, Tickets
 from sandbox.world.units import DAY, NEVER, SECOND, join, keep, pick, ranks, span, text, times
 
@@ -75,10 +75,10 @@ def make_users(draws: Draws, tickets: Tickets) -> SupportUsers:
     )
 
 
-def user_table(draws: Draws, people: People, clients: Clients, users: SupportUsers, as_of: int) -> pa.Table:
-    """`support_users`: agents, then requesters. Whoever has no sure id gives a phone that works.
+def user_table(draws: Draws, people: People, clients: Clients, users: SupportUsers, years: int, as_of: int) -> pa.Table:
+    """`support_users`: agents, hired before the `years` of history, then requesters.
 
-    Some are only tied to their client days later, by an agent.
+    Whoever has no sure id gives a phone that works. Some are only tied to their client days later, by an agent.
     """
     person = users.person
     keys = (person, users.is_second.astype(np.int64))
@@ -123,7 +123,7 @@ def user_table(draws: Draws, people: People, clients: Clients, users: SupportUse
         }
     )
     number = np.arange(AGENTS, dtype=np.int64)
-    hired = np.full(AGENTS, START - (HISTORY_DAYS + 5) * DAY, dtype=np.int64)
+    hired = np.full(AGENTS, START - (years * YEAR_DAYS + 5) * DAY, dtype=np.int64)
     agents = pa.table(
         {
             "id": pa.array(USER_ID_BASE + number),

@@ -1,8 +1,11 @@
-"""The whole world on one day: every system's tables and the truth, from (customers, seed, day) alone."""
+"""The whole world on one day: every system's tables and the truth, from what it was drawn from and the day alone.
+
+Tables are handed out one after the other, and are not kept: a large world fits into memory by table, not whole.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import pyarrow as pa
 
@@ -17,52 +20,36 @@ from sandbox.world.savings import make_savings
 from sandbox.world.tickets import make_tickets
 
 
-@dataclass(frozen=True)
-class View:
-    """Tables by name: the ledger's, the other systems', the truth's."""
+def view_world(customers: int, seed: int, as_of: int, years: int = 1) -> Iterator[tuple[str, pa.Table]]:
+    """What all systems hold at `as_of` (microseconds since 1970), table by table; the truth's are called truth_*.
 
-    ledger: dict[str, pa.Table]
-    systems: dict[str, pa.Table]
-    truth: dict[str, pa.Table]
-
-
-def view_world(customers: int, seed: int, as_of: int) -> View:
-    """What all systems hold at `as_of` (microseconds since 1970)."""
+    `years` of history lie before the world's first day.
+    """
     draws = Draws(seed)
-    people = make_people(draws, customers, as_of)
+    people = make_people(draws, customers, years, as_of)
     funnel = make_funnel(draws, people, as_of)
     clients = make_clients(draws, people, funnel, as_of)
-    book = make_loan_book(draws, people, funnel, clients, as_of)
-    savings = make_savings(draws, people, funnel, clients, as_of)
+    yield "m_office", _offices()
+    yield "m_product_loan", _products()
+    yield "m_client", client_table(draws, people, clients, as_of)
+    book, tables = make_loan_book(draws, people, funnel, clients, as_of)
+    for name in list(tables):
+        yield name, tables.pop(name)
+    yield "truth_loans", truth.loans_table(people, funnel, book, as_of)
+    tables = make_savings(draws, people, funnel, clients, as_of)
+    for name in list(tables):
+        yield name, tables.pop(name)
     tickets = make_tickets(draws, people, funnel, as_of)
     contacts = make_contacts(draws, people, funnel, clients, tickets, as_of)
+    yield "crm_contacts", crm.contact_table(draws, people, funnel, clients, contacts, as_of)
+    yield "crm_deals", crm.deal_table(draws, people, funnel, contacts, book.loan_id, as_of)
     users = support.make_users(draws, tickets)
-    return View(
-        ledger={
-            "m_office": _offices(),
-            "m_product_loan": _products(),
-            "m_client": client_table(draws, people, clients, as_of),
-            "m_loan": book.loans,
-            "m_loan_transaction": book.transactions,
-            "m_loan_repayment_schedule": book.schedule,
-            "m_loan_arrears_aging": book.arrears,
-            "m_savings_account": savings.accounts,
-            "m_savings_account_transaction": savings.transactions,
-        },
-        systems={
-            "crm_contacts": crm.contact_table(draws, people, funnel, clients, contacts, as_of),
-            "crm_deals": crm.deal_table(draws, people, funnel, contacts, book.loan_id, as_of),
-            "support_tickets": support.ticket_table(draws, tickets, users, as_of),
-            "support_users": support.user_table(draws, people, clients, users, as_of),
-            "support_ticket_events": support.event_table(draws, tickets, users, as_of),
-        },
-        truth={
-            "people": truth.people_table(people, contacts, as_of),
-            "person_sources": truth.sources_table(clients, contacts, users, as_of),
-            "contactability": truth.contactability_table(people, clients, contacts, tickets, as_of),
-            "loans": truth.loans_table(people, funnel, book, as_of),
-        },
-    )
+    yield "support_users", support.user_table(draws, people, clients, users, years, as_of)
+    yield "support_tickets", support.ticket_table(draws, tickets, users, as_of)
+    yield "support_ticket_events", support.event_table(draws, tickets, users, as_of)
+    yield "truth_people", truth.people_table(people, contacts, as_of)
+    yield "truth_person_sources", truth.sources_table(clients, contacts, users, as_of)
+    yield "truth_contactability", truth.contactability_table(people, clients, contacts, tickets, as_of)
 
 
 def _offices() -> pa.Table:

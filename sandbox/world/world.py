@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,12 @@ import pyarrow as pa
 
 from lendloop.errors import ConfigurationError
 from lendloop.locks import file_lock
-from sandbox.world.changes import compare_all
+from sandbox.world.changes import Changes, compare
 from sandbox.world.ledger_db import LedgerDatabase
 from sandbox.world.people import START
 from sandbox.world.store import State, Store, generation_name
 from sandbox.world.units import DAY, EPOCH
-from sandbox.world.view import View, view_world
+from sandbox.world.view import view_world
 
 MODEL = 5
 """Grows when the same seed would give another world: older folders are then made anew."""
@@ -53,39 +54,40 @@ class World:
         self._guard = threading.RLock()
 
     @classmethod
-    def open(cls, folder: Path, *, customers: int = 20_000, seed: int = 7, ledger_url: str | None = None) -> World:
+    def open(
+        cls, folder: Path, *, customers: int = 20_000, seed: int = 7, years: int = 1, ledger_url: str | None = None
+    ) -> World:
         """Open the world in `folder`, or make a new one, and bring its ledger to the same moment.
 
-        Raises ConfigurationError when the folder holds another world (customers, seed), or the
-        database a ledger that is not the sandbox's.
+        `years` of history lie before its first day. Raises ConfigurationError when the folder holds another world
+        (customers, seed, years), or the database a ledger that is not the sandbox's.
         """
-        if customers < 1:
-            raise ConfigurationError(f"a world of {customers} customers can't be made: give at least 1")
+        if customers < 1 or years < 1:
+            raise ConfigurationError(
+                f"a world of {customers} customers and {years} years can't be made: give at least 1 of each"
+            )
         folder = Path(folder).resolve()
         folder.mkdir(parents=True, exist_ok=True)
         url = ledger_url or f"sqlite:///{folder / 'ledger.sqlite'}"
         store, ledger = Store(folder), LedgerDatabase(url)
         with file_lock(folder / "world.lock", "opening the sandbox's world", _LOCK_TIMEOUT_S):
             state = store.state()
-            if state and (state.customers, state.seed) != (customers, seed):
+            if state and (state.customers, state.seed, state.years) != (customers, seed, years):
                 raise ConfigurationError(
-                    f"{folder} holds a world of {state.customers} customers with seed {state.seed}, not {customers} "
-                    f"with seed {seed}: ask for that one, or give or empty another folder"
+                    f"{folder} holds a world of {_described(state.customers, state.seed, state.years)}, not "
+                    f"{_described(customers, seed, years)}: ask for that one, or give or empty another folder"
                 )
             marker = ledger.marker()
             as_of = state.as_of if state else START
-            same = {"customers": customers, "seed": seed, "model": MODEL}
+            same = {"customers": customers, "seed": seed, "years": years, "model": MODEL}
             ours = marker is not None and all(marker.get(key) == value for key, value in same.items())
             if state and ours and marker and marker["as_of"] > as_of:
                 as_of = int(marker["as_of"])
-            view = None
             if not state or state.model != MODEL or state.as_of != as_of or not store.has_all(state, _FILES):
-                view = view_world(customers, seed, as_of)
-                state = _save(store, customers, seed, as_of, view)
+                state = _save(store, customers, seed, years, as_of, view_world(customers, seed, as_of, years))
                 store.point(state)
             if not ours or marker is None or marker["as_of"] != as_of:
-                tables = view.ledger if view else {name: store.table(state, name) for name in LEDGER_TABLES}
-                ledger.write_all(tables, _marker(state))
+                ledger.write_all(((name, store.reader(state, name)) for name in LEDGER_TABLES), _marker(state))
         return cls(store, ledger, url, state)
 
     @property
@@ -134,14 +136,22 @@ class World:
             self.refresh()
             old = self._state
             as_of = old.as_of + days * DAY
-            view = view_world(old.customers, old.seed, as_of)
-            tables = view.ledger | view.systems
-            changes = compare_all({name: self._load(name) for name in tables}, tables)
-            state = _save(self._store, old.customers, old.seed, as_of, view)
-            self._ledger.apply({name: changes[name] for name in LEDGER_TABLES}, _marker(state), view.ledger)
+            changes: dict[str, Changes] = {}
+            counted: dict[str, dict[str, int]] = {}
+
+            def compared() -> Iterator[tuple[str, pa.Table]]:
+                for name, table in view_world(old.customers, old.seed, as_of, old.years):
+                    if name in LEDGER_TABLES or name in SYSTEM_TABLES:
+                        change = compare(name, self._store.table(old, name), table)
+                        counted[name] = change.counts()
+                        if name in LEDGER_TABLES:
+                            changes[name] = change
+                    yield name, table
+
+            state = _save(self._store, old.customers, old.seed, old.years, as_of, compared())
+            self._ledger.apply(changes, _marker(state), lambda name: self._store.reader(state, name))
             self._store.point(state)
             self._state, self._tables = state, {}
-        counted = {name: change.counts() for name, change in changes.items()}
         return {"as_of": self.as_of.isoformat(), "version": self.version, "days": days, "changes": counted}
 
     def refresh(self) -> bool:
@@ -156,17 +166,23 @@ class World:
     def _load(self, name: str) -> pa.Table:
         with self._guard:
             if name not in self._tables:
-                self._tables[name] = self._store.table(self._state, name)
+                self._tables[name] = self._store.table(self._state, name).combine_chunks()
             return self._tables[name]
 
 
-def _save(store: Store, customers: int, seed: int, as_of: int, view: View) -> State:
+def _save(
+    store: Store, customers: int, seed: int, years: int, as_of: int, tables: Iterable[tuple[str, pa.Table]]
+) -> State:
     version = 1 + (as_of - START) // DAY
     generation = generation_name(version, os.getpid())
-    truth = {f"truth_{name}": table for name, table in view.truth.items()}
-    store.write(view.ledger | view.systems | truth, generation)
-    return State(customers, seed, MODEL, as_of, version, generation)
+    store.write(tables, generation)
+    return State(customers, seed, MODEL, as_of, version, generation, years)
+
+
+def _described(customers: int, seed: int, years: int) -> str:
+    return f"{customers} customers with seed {seed}" + (f" and {years} years" if years > 1 else "")
 
 
 def _marker(state: State) -> dict[str, int]:
-    return {"customers": state.customers, "seed": state.seed, "model": state.model, "as_of": state.as_of}
+    known = {"customers": state.customers, "seed": state.seed, "years": state.years}
+    return {**known, "model": state.model, "as_of": state.as_of}
