@@ -1,14 +1,26 @@
 """Audiences, rules and alerts as assets and checks, made from their definition files."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
 
-from activation.alerts import AlertReport, DeliveryReport, advance_alerts, deliver_outbox, load_routes
+from activation.alerts import (
+    AlertReport,
+    DeliveryReport,
+    PipelineFailure,
+    advance_alerts,
+    deliver_outbox,
+    load_routes,
+    report_failures,
+)
 from activation.audiences import Audience, sync_audience
 from activation.rules import Rule, evaluate_rule
+from lendloop.clock import Clock
 from lendloop.errors import LendloopError
+from lendloop.passes import overdue
+from lendloop.settings import Settings
 from lendloop.source_status import read_status
 from orchestration.names import RULE_CHECK
 from orchestration.plots import table
@@ -180,6 +192,14 @@ def run_alerts(
     relay_events(instance, settings, clock)
     advanced = advance_alerts(settings, list(rules), routes, clock)
     return advanced, deliver_outbox(settings, routes, clock, budget_s=budget_s)
+
+
+def report_overdue(settings: Settings, clock: Clock) -> bool:
+    """Tell the alerts whether passes come to their end, before it is known what this one does. True when not."""
+    fault = overdue(settings, datetime.now(UTC))
+    failure = PipelineFailure(key="pass:overdue", kind="run", message=fault or "", resolved=fault is None)
+    report_failures(settings, [failure], clock)
+    return fault is not None
 
 
 def _numbers(report: Any) -> dict[str, Any]:

@@ -9,8 +9,9 @@ import dagster as dg
 
 from activation.audiences import Audience
 from activation.rules import Rule
+from lendloop.passes import record_pass
 from lendloop.settings import Settings
-from orchestration.activation import ALERTS, TICK_BUDGET_S, audience_key, run_alerts
+from orchestration.activation import ALERTS, TICK_BUDGET_S, audience_key, report_overdue, run_alerts
 from orchestration.names import MAIN_JOB
 from orchestration.report import failures
 from orchestration.resources import Hub
@@ -41,6 +42,7 @@ def verdict_asset(audiences: Sequence[Audience]) -> dg.AssetsDefinition:
     )
     def verdict(hub: Hub) -> dg.MaterializeResult[None]:
         faults = failures(hub.settings)
+        record_pass(hub.settings.home, hub.clock.as_of, len(faults))
         if faults:
             raise dg.Failure(
                 description="; ".join(faults),
@@ -87,6 +89,7 @@ def automation(settings: Settings, rules: Sequence[Rule]) -> dg.Definitions:
         default_status=dg.DefaultSensorStatus.RUNNING if unattended else dg.DefaultSensorStatus.STOPPED,
     )
     def alerts(context: dg.SensorEvaluationContext, hub: Hub) -> dg.SkipReason:
+        report_overdue(hub.settings, hub.clock)
         advanced, delivered = run_alerts(context.instance, hub, rules, TICK_BUDGET_S)
         return dg.SkipReason(f"alerts advanced: {advanced.summary}; delivered: {delivered.summary}")
 

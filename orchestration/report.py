@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import BaseModel, Field
 
 from activation.alerts import alert_status, outbox_failures
 from activation.audiences import audience_status, load_audiences
+from lendloop.passes import LastPass, overdue, read_last_pass
 from lendloop.publish import read_catalog
 from lendloop.settings import Settings
 from lendloop.source_status import read_status
@@ -21,6 +22,7 @@ class Report(BaseModel):
     version: int = 0
     changed: bool = True
     duration_s: float | None = None
+    last_pass: LastPass | None = None
     sources: list[dict[str, Any]] = Field(default_factory=list)
     datasets: list[dict[str, Any]] = Field(default_factory=list)
     audiences: list[dict[str, Any]] = Field(default_factory=list)
@@ -60,7 +62,8 @@ def make_report(settings: Settings) -> Report:
         ],
         audiences=audience_status(settings, load_audiences(settings.definitions / "audiences")),
         alerts=alert_status(settings),
-        failures=failures(settings),
+        last_pass=read_last_pass(settings.home),
+        failures=[*filter(None, [overdue(settings, datetime.now(UTC))]), *failures(settings)],
     )
 
 

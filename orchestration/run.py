@@ -9,9 +9,10 @@ from collections.abc import Callable
 
 import dagster as dg
 
+from lendloop.passes import record_pass
 from lendloop.publish import read_catalog
 from lendloop.settings import Settings
-from orchestration.activation import run_alerts
+from orchestration.activation import report_overdue, run_alerts
 from orchestration.instance import PID_TAG, fail_orphans, open_instance
 from orchestration.names import MAIN_JOB, VERDICT_STEP
 from orchestration.report import Report, make_report
@@ -30,7 +31,10 @@ def run_pass(settings: Settings, progress: Callable[[str], None]) -> Report:
     version = read_catalog(settings.home).version
     defs = build_defs(settings)
     with open_instance(settings) as instance:
-        fail_orphans(instance)
+        rules = load_rules(settings.definitions)
+        killed = fail_orphans(instance)
+        if killed and report_overdue(settings, settings.clock()):
+            run_alerts(instance, Hub(), rules)
         run_id = str(uuid.uuid4())
         instance.add_event_listener(run_id, lambda entry: _tell(entry, progress))
         result = defs.resolve_job_def(MAIN_JOB).execute_in_process(
@@ -41,7 +45,10 @@ def run_pass(settings: Settings, progress: Callable[[str], None]) -> Report:
             tags={PID_TAG: str(os.getpid()), "lendloop/by": "lendloop run"},
         )
         crashed = [_describe(event) for event in result.all_events if event.is_step_failure]
-        run_alerts(instance, Hub(), load_rules(settings.definitions))
+        clock = settings.clock()
+        record_pass(settings.home, clock.as_of, len(crashed))
+        report_overdue(settings, clock)
+        run_alerts(instance, Hub(), rules)
     report = make_report(settings)
     named = [line for line in crashed if not line.startswith(VERDICT_STEP)]
     report.failures = [*named, *report.failures] or (crashed if not result.success else [])

@@ -41,6 +41,8 @@ def show_report(report: Report, *, as_json: bool) -> None:
         if report.as_of
         else "\n[bold]lendloop[/] nothing published yet"
     )
+    if report.last_pass and report.duration_s is None:
+        console.print(f"the last pass came to its end at {report.last_pass.finished_at:%Y-%m-%d %H:%M} UTC")
     _table(
         "Sources",
         ["source", "state", "new", "changed", "deleted", "quarantined", "live rows"],
