@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
+import aiohttp
 import orjson
 
 from activation.destinations.contract import Contract
@@ -18,7 +19,7 @@ from activation.destinations.rates import RateBudget, Sleep
 from lendloop.errors import LendloopError
 
 _log = logging.getLogger(__name__)
-_TIMEOUT = httpx.Timeout(30.0, connect=10.0)
+_TIMEOUT = aiohttp.ClientTimeout(total=60.0, sock_connect=10.0, sock_read=30.0)
 
 
 class UnansweredError(LendloopError):
@@ -47,8 +48,7 @@ class VendorClient:
         base_url: str,
         budget: RateBudget,
         *,
-        auth: httpx.Auth | tuple[str, str] | None = None,
-        headers: dict[str, str] | None = None,
+        auth: tuple[str, str] | None = None,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._contract = contract
@@ -56,7 +56,8 @@ class VendorClient:
         self._budget = budget
         self._sleep = sleep
         self._gate = asyncio.Semaphore(contract.concurrency)
-        self._client = httpx.AsyncClient(auth=auth, headers=headers, timeout=_TIMEOUT)
+        self._headers = {"Authorization": aiohttp.encode_basic_auth(*auth)} if auth else {}
+        self._session: aiohttp.ClientSession | None = None
         self.requests = 0
 
     async def call(self, endpoint: str, method: str, path: str, body: object = None) -> Answer:
@@ -76,36 +77,45 @@ class VendorClient:
             async with self._gate:
                 self.requests += 1
                 try:
-                    response = await self._client.request(
-                        method,
-                        self._base_url + path,
-                        content=None if body is None else orjson.dumps(body),
-                        headers={"content-type": "application/json"} if body is not None else None,
-                    )
-                except httpx.ConnectError as error:
+                    status, headers, content = await self._request(method, path, body)
+                except aiohttp.ClientConnectorError as error:
                     why = f"no connection ({_text(error)})"
                     continue
-                except (httpx.TransportError, httpx.DecodingError) as error:
+                except (aiohttp.ClientError, TimeoutError) as error:
                     taken, why = None, f"the answer did not arrive whole ({_text(error)})"
                     continue
-            request_id = response.headers.get("x-request-id")
-            if response.status_code not in self._contract.retry_statuses:
+            request_id = headers.get("x-request-id")
+            if status not in self._contract.retry_statuses:
                 try:
-                    return Answer(response.status_code, orjson.loads(response.content), request_id)
+                    return Answer(status, orjson.loads(content), request_id)
                 except orjson.JSONDecodeError:
-                    if not response.is_success:
-                        return Answer(response.status_code, None, request_id)
-                    taken, why = None, f"{response.status_code} without JSON"
+                    if status >= 300:
+                        return Answer(status, None, request_id)
+                    taken, why = None, f"{status} without JSON"
                     continue
-            if response.status_code >= 500:
+            if status >= 500:
                 taken = None
-            why = self._contract.error_map.get(response.status_code, f"status {response.status_code}")
+            why = self._contract.error_map.get(status, f"status {status}")
             if self._contract.retry_after_header:
-                retry_after = response.headers.get(self._contract.retry_after_header)
+                retry_after = headers.get(self._contract.retry_after_header)
             _log.info("%s %s: %s, request id %s", self._contract.name, path, why, request_id)
         raise UnansweredError(
             f"{self._contract.name} {path}: {why}, after {len(self._contract.backoff_s) + 1} tries", taken=taken
         )
+
+    async def _request(self, method: str, path: str, body: object) -> tuple[int, Mapping[str, str], bytes]:
+        """Status, headers and the whole content. Redirects are not followed: a body goes where the settings say only."""
+        if self._session is None:
+            connector = aiohttp.TCPConnector(limit=self._contract.concurrency)
+            self._session = aiohttp.ClientSession(
+                connector=connector, headers=self._headers, timeout=_TIMEOUT, trust_env=True
+            )
+        data = None if body is None else orjson.dumps(body)
+        headers = {"Content-Type": "application/json"} if body is not None else None
+        async with self._session.request(
+            method, self._base_url + path, data=data, headers=headers, allow_redirects=False
+        ) as response:
+            return response.status, response.headers, await response.read()
 
     def _wait_s(self, number: int, retry_after: str | None) -> float:
         try:
@@ -114,7 +124,8 @@ class VendorClient:
             return self._contract.backoff_s[number - 1]
 
     async def close(self) -> None:
-        await self._client.aclose()
+        if self._session is not None:
+            await self._session.close()
 
 
 def _text(error: Exception) -> str:
