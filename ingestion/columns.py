@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-import orjson
 import pyarrow as pa
+
+from ingestion.answers import UNTRUSTED, Unread, as_json
 
 UNREADABLE = "_unreadable"
 """The column of a batch whose rows have no body that could be read: their text, beside the key column alone."""
+_ID = re.compile(r'"id"\s*:\s*"?(\w+)')
 
 
 def column_of(values: list[Any], kind: pa.DataType | None = None) -> pa.Array:
@@ -16,27 +19,37 @@ def column_of(values: list[Any], kind: pa.DataType | None = None) -> pa.Array:
 
     With `kind` set to a text type, everything becomes text.
     """
-    if kind is None:
-        try:
-            column = pa.array(values)
-        except (pa.ArrowException, OverflowError, TypeError, ValueError):
-            return pa.array([as_text(value) for value in values], pa.string())
-        if not pa.types.is_nested(column.type) and not pa.types.is_binary(column.type):
-            return column
+    try:
+        column = pa.array(values, kind)
+    except (pa.ArrowException, OverflowError, TypeError, ValueError):
+        return pa.array([as_text(value) for value in values], pa.string())
+    if kind is not None or not (pa.types.is_nested(column.type) or pa.types.is_binary(column.type)):
+        return column
     return pa.array([as_text(value) for value in values], pa.string())
 
 
 def as_text(value: Any) -> str | None:
-    """A value as the text that a person would find in the source; nested ones as JSON with sorted keys."""
+    """A value as the text that a person would find in the source; nested ones as JSON with sorted keys.
+
+    What is no proper text, such as half a surrogate pair, comes with UNTRUSTED in front.
+    """
     if value is None or isinstance(value, str):
-        return None if value is None else value.encode("utf-8", "replace").decode()
+        return None if value is None else _proper(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, dict | list):
-        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+        return as_json(value)
     if isinstance(value, bytes | memoryview):
         return bytes(value).decode("utf-8", "replace")
     return str(value)
+
+
+def _proper(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return UNTRUSTED + text.encode("utf-8", "backslashreplace").decode()
+    return text
 
 
 def apart(rows: list[Any], inner: str | None = None) -> tuple[list[dict[str, Any]], pa.Table]:
@@ -48,6 +61,14 @@ def apart(rows: list[Any], inner: str | None = None) -> tuple[list[dict[str, Any
             good.append(row)
         else:
             others.append(row)
-    ids = [as_text(row.get("id")) if isinstance(row, dict) else None for row in others]
+    ids = [id_of(row) for row in others]
     texts = [as_text(row) or "null" for row in others]
     return good, pa.table({"id": pa.array(ids, pa.string()), UNREADABLE: pa.array(texts, pa.string())})
+
+
+def id_of(row: object) -> str | None:
+    """The `id` of a row as text, also where the row could not be read but its id can; None where it has none."""
+    if isinstance(row, Unread):
+        found = _ID.search(row)
+        return found[1] if found else None
+    return as_text(row.get("id")) if isinstance(row, dict) else None

@@ -2,7 +2,8 @@
 
 The first load and the comparison read the list endpoint; increments read the search endpoint
 by the modified property, around its ceiling of 10,000 results; archived rows come from the list with
-`archived=true`, every time. Shapes from HubSpot's API reference. Which property means what: README.md.
+`archived=true`, every time. HubSpot counts what it finds: a listing that falls short of the count is read again, and
+then refused. Shapes from HubSpot's API reference. Which property means what: README.md.
 """
 
 from __future__ import annotations
@@ -14,19 +15,22 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from ingestion.columns import apart, column_of
+from ingestion.answers import UNTRUSTED
+from ingestion.columns import apart, as_text, column_of, id_of
 from ingestion.contract import column_name
-from ingestion.http import VendorApi
-from ingestion.pipeline import dlt_for
+from ingestion.http import Body, Request, VendorApi
 from ingestion.tables import CRM, RawTable
-from lendloop.errors import ConfigurationError
+from lendloop.errors import ConfigurationError, TransientError
 from lendloop.settings import Settings
 
 COMPARE_EVERY_DAYS = 7
 LIST_LIMIT, SEARCH_LIMIT = 100, 200
 SEARCH_CEILING = 10_000
-BLOCK_ROWS = 5_000
+BLOCK_ROWS = 20_000
+READINGS = 3
+"""How often a listing that falls short of its count is read, before it is refused."""
 
 PROPERTIES: dict[str, dict[str, str]] = {
     "contacts": {
@@ -120,13 +124,9 @@ class CrmReader:
         """Sign in and ask which properties there are. Raises ConfigurationError, TransientError."""
         settings.require("crm_url", "crm_token")
         mapping = mapped_properties(settings.crm_properties)
-        dlt_for(settings.home)
-        from dlt.sources.helpers.rest_client.auth import BearerTokenAuth
-
         api = VendorApi(
-            settings.home,
             str(settings.crm_url),
-            BearerTokenAuth(settings.secret("crm_token")),
+            headers={"Authorization": f"Bearer {settings.secret('crm_token')}"},
             vendor="HubSpot",
             settings_named="LENDLOOP_CRM_TOKEN, LENDLOOP_CRM_URL",
         )
@@ -136,7 +136,7 @@ class CrmReader:
             api.close()
 
     def _describe(self, name: str, columns: dict[str, str]) -> _Object:
-        listed = self.api.get(f"crm/v3/properties/{name}").get("results", [])
+        listed = self.api.call(Request(f"crm/v3/properties/{name}")).get("results", [])
         there = {str(one["name"]) for one in listed}
         if absent := [f"{column} ({vendor})" for column, vendor in columns.items() if there and vendor not in there]:
             self.notes.append(f"{name}: no such property in HubSpot, NULL: {', '.join(absent)}")
@@ -160,22 +160,25 @@ class CrmReader:
         return COMPARE_EVERY_DAYS
 
     def read(self, table: RawTable, floor: datetime | int | None) -> Iterator[tuple[pa.Table, bool]]:
-        """Live rows from `floor` on (all without one), then every archived row."""
+        """Live rows from `floor` on (all without one), then every archived row.
+
+        Raises TransientError when fewer live rows come than HubSpot counts.
+        """
         what = self._objects[table.name]
-        live = self._listed(table.name, what, archived=False)
+        live = self._live(table.name, what)
         if isinstance(floor, datetime):
             live = self._searched(table.name, what, floor)
-        for some, deleted in ((live, False), (self._listed(table.name, what, archived=True), True)):
-            for block in _blocks(some):
-                rows, unreadable = apart(block, "properties")
-                if rows:
-                    yield _table(rows, what), deleted
-                yield unreadable, deleted
+        for pages, deleted in ((live, False), (self._listed(table.name, what, archived=True), True)):
+            for batch in _batches(pages, what):
+                yield batch, deleted
 
     def weight(self, table: RawTable) -> int | None:
         """Live rows, as the search endpoint counts them."""
-        total = self.api.post(f"crm/v3/objects/{table.name}/search", {"filterGroups": [], "limit": 1}).get("total")
-        return None if total is None else int(total)
+        return self._total(table.name)
+
+    def _total(self, name: str) -> int | None:
+        answer = self.api.call(Request(f"crm/v3/objects/{name}/search", body={"filterGroups": [], "limit": 1}))
+        return None if answer.get("total") is None else int(answer["total"])
 
     def keys(self, table: RawTable) -> Iterator[pa.Table]:
         """Not used: rows are listed whole."""
@@ -185,18 +188,31 @@ class CrmReader:
         """Not used: rows are listed whole."""
         return iter(())
 
-    def _listed(self, name: str, what: _Object, *, archived: bool) -> Iterator[Any]:
+    def _live(self, name: str, what: _Object) -> Iterator[list[Any]]:
+        """Every live row. What was created or archived meanwhile is allowed for: the lower count is held against it."""
+        seen, before = _Ids(), self._total(name)
+        for _ in range(READINGS):
+            for page in self._listed(name, what, archived=False):
+                seen.add(page)
+                yield page
+            counts = [count for count in (before, self._total(name)) if count is not None]
+            if not counts or seen.count() >= min(counts):
+                return
+        raise _short(name, seen.count(), min(counts))
+
+    def _listed(self, name: str, what: _Object, *, archived: bool) -> Iterator[list[Any]]:
         params: dict[str, Any] = {"limit": LIST_LIMIT, "archived": str(archived).lower()}
         params["properties"] = ",".join(what.asked)
-        while True:
-            answer = self.api.get(f"crm/v3/objects/{name}", **params)
-            yield from answer.get("results", [])
-            after = (answer.get("paging") or {}).get("next", {}).get("after")
-            if after is None:
-                return
-            params["after"] = after
+        path = f"crm/v3/objects/{name}"
 
-    def _searched(self, name: str, what: _Object, floor: datetime) -> Iterator[Any]:
+        def following(answer: Body) -> Request | None:
+            after = _after(answer)
+            return None if after is None else Request(path, {**params, "after": after}, rows="results")
+
+        for answer in self.api.pages(Request(path, params, rows="results"), following):
+            yield _rows(answer)
+
+    def _searched(self, name: str, what: _Object, floor: datetime) -> Iterator[list[Any]]:
         """Every live row modified at `floor` or later, by modified time.
 
         A search ends at 10,000 results: it starts again at the last time seen, and where one time alone fills a
@@ -205,11 +221,11 @@ class CrmReader:
         modified = what.columns["updated_at"]
         start, operator = _milliseconds(floor), "GTE"
         while True:
-            count, last = 0, start
-            for row in self._search(name, what, [_filter(modified, operator, start)], modified):
-                count, last = count + 1, _modified(row, modified) or last
-                yield row
-            if count < SEARCH_CEILING:
+            seen, last = _Ids(), start
+            for page in self._search(name, what, [_filter(modified, operator, start)], modified, seen):
+                last = max([last, *(moment for row in page if (moment := _modified(row, modified)) is not None)])
+                yield page
+            if seen.count() < SEARCH_CEILING:
                 return
             if last == start and operator == "GTE":
                 yield from self._of_one_time(name, what, modified, start)
@@ -219,31 +235,82 @@ class CrmReader:
             else:
                 start, operator = last, "GTE"
 
-    def _of_one_time(self, name: str, what: _Object, modified: str, moment: int) -> Iterator[Any]:
+    def _of_one_time(self, name: str, what: _Object, modified: str, moment: int) -> Iterator[list[Any]]:
         last_id = "0"
         while True:
             filters = [_filter(modified, "EQ", moment), _filter("hs_object_id", "GT", last_id)]
-            count = 0
-            for row in self._search(name, what, filters, "hs_object_id"):
-                count, last_id = count + 1, str(_value(row, "id") or last_id)
-                yield row
-            if count < SEARCH_CEILING:
+            seen = _Ids()
+            for page in self._search(name, what, filters, "hs_object_id", seen):
+                last_id = next((found for row in reversed(page) if (found := id_of(row))), last_id)
+                yield page
+            if seen.count() < SEARCH_CEILING:
                 return
 
-    def _search(self, name: str, what: _Object, filters: list[dict[str, str]], by: str) -> Iterator[Any]:
-        body: dict[str, Any] = {
+    def _search(
+        self, name: str, what: _Object, filters: list[dict[str, str]], by: str, seen: _Ids
+    ) -> Iterator[list[Any]]:
+        """The pages of one search, up to its ceiling. Rows that are modified meanwhile move the others from page to
+        page: what is short of the total is read again."""
+        body: Body = {
             "filterGroups": [{"filters": filters}],
             "sorts": [{"propertyName": by, "direction": "ASCENDING"}],
             "properties": what.asked,
             "limit": SEARCH_LIMIT,
         }
-        while True:
-            answer = self.api.post(f"crm/v3/objects/{name}/search", body)
-            yield from answer.get("results", [])
-            after = (answer.get("paging") or {}).get("next", {}).get("after")
+        path = f"crm/v3/objects/{name}/search"
+
+        def following(answer: Body) -> Request | None:
+            after = _after(answer)
             if after is None or int(after) >= SEARCH_CEILING:
+                return None
+            return Request(path, body={**body, "after": after}, rows="results")
+
+        for _ in range(READINGS):
+            totals = [SEARCH_CEILING]
+            for answer in self.api.pages(Request(path, body=body, rows="results"), following):
+                page = _rows(answer)
+                seen.add(page)
+                totals.append(int(answer.get("total", 0)))
+                yield page
+            if seen.count() >= min(totals):
                 return
-            body["after"] = after
+        raise _short(name, seen.count(), min(totals))
+
+
+class _Ids:
+    """How many rows came, those that came again counted once; rows without an id count each."""
+
+    def __init__(self) -> None:
+        self._pages: list[pa.Array] = []
+        self._without = 0
+
+    def add(self, page: list[Any]) -> None:
+        ids = pa.array([id_of(row) for row in page], pa.string())
+        self._without += ids.null_count
+        self._pages.append(ids)
+
+    def count(self) -> int:
+        if not self._pages:
+            return 0
+        return int(pc.count_distinct(pa.chunked_array(self._pages)).as_py()) + self._without
+
+
+def _short(name: str, found: int, total: int) -> TransientError:
+    return TransientError(
+        f"HubSpot counts {total} {name} and shows {found}, {READINGS} times: a page is missing, nothing was taken; "
+        f"the next pass reads again"
+    )
+
+
+def _rows(answer: Body) -> list[Any]:
+    rows = answer.get("results", [])
+    if not isinstance(rows, list):
+        raise TransientError("HubSpot answered a page whose results are no list: nothing was taken")
+    return rows
+
+
+def _after(answer: Body) -> Any:
+    return ((answer.get("paging") or {}).get("next") or {}).get("after")
 
 
 def _filter(name: str, operator: str, value: object) -> dict[str, str]:
@@ -268,26 +335,43 @@ def _modified(row: object, modified: str) -> int | None:
     return None
 
 
-def _blocks(rows: Iterator[Any]) -> Iterator[list[Any]]:
-    block: list[Any] = []
-    for row in rows:
-        block.append(row)
-        if len(block) == BLOCK_ROWS:
-            yield block
-            block = []
-    if block:
-        yield block
+def _batches(pages: Iterator[list[Any]], what: _Object) -> Iterator[pa.Table]:
+    """Pages as columns, put together; rows that are no objects apart."""
+    waiting: list[pa.Table] = []
+    for page in pages:
+        rows, unreadable = apart(page, "properties")
+        if unreadable.num_rows:
+            yield unreadable
+        if rows:
+            waiting.append(_table(rows, what))
+        if sum(table.num_rows for table in waiting) >= BLOCK_ROWS:
+            yield pa.concat_tables(waiting)
+            waiting = []
+    if waiting:
+        yield pa.concat_tables(waiting)
+
+
+_STAMPS = {"created_at": "createdAt", "updated_at": "updatedAt"}
+"""Where a row says it beside its properties."""
 
 
 def _table(rows: list[dict[str, Any]], what: _Object) -> pa.Table:
-    """Rows as columns; HubSpot's empty text is no value."""
+    """Rows as columns of text; HubSpot's empty text is no value."""
     properties = [row.get("properties") or {} for row in rows]
-    columns: dict[str, pa.Array] = {"id": column_of([row.get("id") for row in rows], pa.string())}
+    columns = {"id": column_of([_id(row.get("id")) for row in rows], pa.string())}
     for column, name in {**what.columns, **what.extra}.items():
-        fallback = {"created_at": "createdAt", "updated_at": "updatedAt"}.get(column)
-        values = [one.get(name) for one in properties]
-        if fallback:
-            values = [value or row.get(fallback) for value, row in zip(values, rows, strict=True)]
-        columns[column] = column_of([None if value == "" else value for value in values], pa.string())
+        values = _filled(column_of([one.get(name) for one in properties], pa.string()))
+        if column in _STAMPS and values.null_count:
+            values = pc.coalesce(values, _filled(column_of([row.get(_STAMPS[column]) for row in rows], pa.string())))
+        columns[column] = values
     columns["is_archived"] = pa.array([bool(row.get("archived")) for row in rows], pa.bool_())
     return pa.table(columns)
+
+
+def _filled(values: pa.Array) -> pa.Array:
+    return pc.if_else(pc.equal(values, ""), None, values)
+
+
+def _id(value: object) -> object:
+    """An id that came as a fraction stands for more than one whole number."""
+    return f"{UNTRUSTED}{as_text(value)}" if isinstance(value, float) else value

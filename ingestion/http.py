@@ -1,76 +1,208 @@
-"""Calls to vendors' HTTP APIs: dlt's REST client with its retries, and its failures in our classes.
+"""Calls to vendors' HTTP APIs: bounded in time, repeated where that can help, failures in our classes.
 
-429 (waiting as `Retry-After` says), 5xx, timeouts and dropped connections are tried again, a bounded number of
-times. What belongs here is the same for every vendor.
+429 (waiting as `Retry-After` says), 5xx, no answer, one that is cut off, too slow or no JSON are tried again, a bounded
+number of times. Calls run in a thread of their own, so that the next page is under way while the last one is worked on.
+What belongs here is the same for every vendor.
 """
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
-from ingestion.pipeline import dlt_for
-from lendloop.errors import ConfigurationError, PermanentError, TransientError
-from lendloop.home import Home
+import httpx
+
+from ingestion.answers import read_answer
+from lendloop.errors import ConfigurationError, LendloopError, PermanentError, TransientError
 
 ATTEMPTS = 5
-TIMEOUT_S = 60
-LONGEST_WAIT_S = 120
-"""Never waits longer for one retry, whatever `Retry-After` says."""
+ANSWER_S = 120.0
+"""The longest that one answer may take from connecting to its last byte, however it trickles in."""
+CONNECT_S = 10.0
+LARGEST_ANSWER = 1 << 29
+"""Bytes, unpacked. A page of any vendor has a hundredth."""
+BACKOFF_S = 1.0
+"""The first wait before a repetition; each further one is twice as long."""
+LONGEST_WAIT_S = 120.0
+"""Never waits longer for one repetition, whatever `Retry-After` says."""
+
+Body = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One call: `params` of the query, or `body` of a POST. `rows` names the list in the answer whose rows may be bad."""
+
+    path: str
+    params: dict[str, Any] | None = None
+    body: dict[str, Any] | None = None
+    rows: str | None = None
+
+
+class RefusedError(PermanentError):
+    """The vendor refused a request for good: `status` and `text` are its own."""
+
+    def __init__(self, message: str, status: int, text: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.text = text
 
 
 class VendorApi:
     """One vendor's API. `settings_named` are the variables that a refusal (401, 403) points at."""
 
-    def __init__(self, home: Home, base_url: str, auth: Any, *, vendor: str, settings_named: str) -> None:
-        dlt_for(home)
-        from dlt.sources.helpers.requests import Client
-        from dlt.sources.helpers.rest_client import RESTClient
-
-        retrying = Client(
-            request_timeout=TIMEOUT_S,
-            raise_for_status=False,
-            request_max_attempts=ATTEMPTS,
-            request_max_retry_delay=LONGEST_WAIT_S,
-        )
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        vendor: str,
+        settings_named: str,
+        auth: tuple[str, str] | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
         self.base_url = base_url.rstrip("/")
         self.vendor = vendor
         self.settings_named = settings_named
-        self.client = RESTClient(self.base_url, auth=auth, session=retrying.session)
+        self._client = httpx.AsyncClient(
+            auth=auth, headers=headers, timeout=httpx.Timeout(None, connect=CONNECT_S), follow_redirects=True
+        )
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name=f"calls to {vendor}", daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
-        self.client.session.close()
+        """Give up what is under way, and end the thread."""
+        self._run(self._end()).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
-    def get(self, path: str, **params: Any) -> dict[str, Any]:
-        """The JSON object that a GET answers."""
-        return self._call("GET", path, params=params)
+    async def _end(self) -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await self._client.aclose()
 
-    def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """The JSON object that a POST answers."""
-        return self._call("POST", path, json=body)
+    def call(self, request: Request) -> Body:
+        """The JSON object that a request answers.
 
-    def _call(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
-        """Raises ConfigurationError (401, 403), TransientError (429, 5xx, no answer, cut off), PermanentError."""
-        import requests
+        Raises ConfigurationError (401, 403), TransientError (429, 5xx, no whole answer in time), RefusedError.
+        """
+        answer: Body = self._run(self._answer(request)).result()
+        return answer
 
-        where = f"{self.vendor} at {self.base_url}/{path}"
+    def pages(self, first: Request, following: Callable[[Body], Request | None]) -> Iterator[Body]:
+        """The answers of requests that lead from one to the next; each is asked for while the one before is worked on.
+
+        A page that leads to where it came from is asked for again; a listing that stands still is a TransientError.
+        """
+        request: Request | None = first
+        underway = self._run(self._answer(first))
+        asked = {_place(first)}
+        repeated = 0
         try:
-            answer = self.client.request(path, method=method, **arguments)
-            status = answer.status_code
-            if status in (401, 403):
-                raise ConfigurationError(f"{where} refused the credentials ({status}): check {self.settings_named}")
+            while request is not None:
+                page = underway.result()
+                request = following(page)
+                if request is not None:
+                    if _place(request) in asked:
+                        repeated += 1
+                        if repeated == ATTEMPTS:
+                            raise TransientError(
+                                f"{self._where(request)} gives the same page again and again: try again later"
+                            )
+                    asked.add(_place(request))
+                    underway = self._run(self._answer(request))
+                yield page
+        finally:
+            underway.cancel()
+
+    def _run(self, work: Coroutine[Any, Any, Any]) -> Future[Any]:
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def _where(self, request: Request) -> str:
+        return f"{self.vendor} at {self.base_url}/{request.path}"
+
+    async def _answer(self, request: Request) -> Body:
+        where, wait_s, why = self._where(request), None, ""
+        for number in range(ATTEMPTS):
+            if number:
+                await asyncio.sleep(min(BACKOFF_S * 2 ** (number - 1) if wait_s is None else wait_s, LONGEST_WAIT_S))
+            wait_s = None
+            try:
+                async with asyncio.timeout(ANSWER_S):
+                    response, content = await self._exchange(request)
+            except TimeoutError:
+                why = f"gave no whole answer in {ANSWER_S:g} s"
+                continue
+            except (httpx.TransportError, httpx.DecodingError) as error:
+                why = f"gave no whole answer ({type(error).__name__}: {str(error) or 'closed'})"
+                continue
+            status = response.status_code
             if status == 429 or status >= 500:
-                wait = answer.headers.get("Retry-After", "")
-                raise TransientError(
-                    f"{where} answered {status} {ATTEMPTS} times: try again later",
-                    retry_after_s=float(wait) if wait.isdigit() else None,
-                )
+                wait_s = retry_after_s(response)
+                why = f"answered {status}"
+                if limit := _used_up(content):
+                    raise TransientError(f"{where} answered {status}: the {limit} limit is used up; try again tomorrow")
+                continue
             if status >= 400:
-                raise PermanentError(f"{where} answered {status}: {answer.text[:300]}")
-            body = answer.json()
-        except requests.exceptions.JSONDecodeError as error:
-            raise TransientError(f"{where} answered something that is no JSON") from error
-        except requests.exceptions.RequestException as error:
-            raise TransientError(f"{where} did not answer: {type(error).__name__}: {error}") from error
-        if not isinstance(body, dict):
-            raise PermanentError(f"{where} answered no JSON object: is {self.settings_named.split(',')[0]} right?")
-        return body
+                raise self._refusal(where, status, content)
+            try:
+                body = read_answer(content, request.rows)
+            except ValueError:
+                kind = response.headers.get("content-type", "no type").split(";")[0]
+                why = f"answered {status} with something that is no JSON ({kind})"
+                continue
+            if not isinstance(body, dict):
+                raise PermanentError(f"{where} answered no JSON object: is {self._address()} right?")
+            return body
+        raise TransientError(f"{where} {why}, {ATTEMPTS} times: try again later", retry_after_s=wait_s)
+
+    async def _exchange(self, request: Request) -> tuple[httpx.Response, bytes]:
+        method = "GET" if request.body is None else "POST"
+        url = f"{self.base_url}/{request.path}"
+        content = bytearray()
+        async with self._client.stream(method, url, params=request.params, json=request.body) as response:
+            async for part in response.aiter_bytes():
+                content += part
+                if len(content) > LARGEST_ANSWER:
+                    raise PermanentError(f"{self._where(request)} answered more than {LARGEST_ANSWER >> 20} MB at once")
+        return response, bytes(content)
+
+    def _refusal(self, where: str, status: int, content: bytes) -> LendloopError:
+        if status in (401, 403):
+            return ConfigurationError(f"{where} refused the credentials ({status}): check {self.settings_named}")
+        text = content[:300].decode("utf-8", "replace")
+        return RefusedError(f"{where} answered {status}: {text}", status, text)
+
+    def _address(self) -> str:
+        return next((name for name in self.settings_named.split(", ") if name.endswith("_URL")), self.settings_named)
+
+
+def _place(request: Request) -> str:
+    return f"{request.params}{request.body}"
+
+
+def _used_up(content: bytes) -> str:
+    """HubSpot's daily limit starts anew at midnight of the account's time zone: waiting for seconds is of no use."""
+    return "daily" if b'"policyName":"DAILY"' in content.replace(b" ", b"") else ""
+
+
+def retry_after_s(response: httpx.Response) -> float | None:
+    """Seconds to wait: as a number, or as a date, which counts from the vendor's own clock (its `Date`), not ours."""
+    text = response.headers.get("Retry-After", "").strip()
+    if text.replace(".", "", 1).isdigit():
+        return float(text)
+    try:
+        until = parsedate_to_datetime(text)
+        now = parsedate_to_datetime(response.headers["Date"]) if "Date" in response.headers else datetime.now(UTC)
+        return float(max(0.0, (until - now).total_seconds()))
+    except (ValueError, TypeError):
+        return None

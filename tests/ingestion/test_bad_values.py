@@ -151,7 +151,7 @@ def test_a_row_without_key_or_body_stays_out_and_is_not_taken_for_deleted(
     listed += [None, {"properties": {"firstname": "Kofi"}}]
 
     def pages(reader: object, name: str, *_: object, archived: bool = False) -> Any:
-        return iter(listed if name == "contacts" and not archived else [])
+        return iter([listed] if name == "contacts" and not archived else [])
 
     monkeypatch.setattr(ingestion.crm.CrmReader, "_listed", pages)
     monkeypatch.setattr(ingestion.crm.CrmReader, "_searched", pages)
