@@ -41,14 +41,42 @@ def migrate(engine: Engine) -> None:
             connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_KEY})
         known = {script.revision for script in scripts.walk_revisions()}
         _rename_version(connection, scripts, known)
-        current = _version(connection, VERSION_TABLE)
+        current = current_version(connection)
         if current == head:
             return
-        if current is not None and current not in known:
-            raise ConfigurationError(
-                f"operational state is at version {current}, which this lendloop does not know: run a newer lendloop"
-            )
+        _refuse_unknown(current, known)
         command.upgrade(alembic_config(connection), "head")
+
+
+def upgrade_to(connection: Connection, version: str | None) -> None:
+    """Bring a connection's database to a version (`head`: the newest), or forget its version (None).
+
+    The caller's transaction holds it. Raises ConfigurationError for a version that this code does not know.
+    """
+    scripts = ScriptDirectory.from_config(alembic_config())
+    if version is None:
+        MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).stamp(scripts, "base")
+        return
+    if version != "head":
+        _refuse_unknown(version, {script.revision for script in scripts.walk_revisions()})
+    command.upgrade(alembic_config(connection), version)
+
+
+def current_version(connection: Connection) -> str | None:
+    """The version of the database's tables, None where there are none."""
+    return _version(connection, VERSION_TABLE)
+
+
+def newest_version() -> str:
+    """The version that this code brings every database to."""
+    return str(ScriptDirectory.from_config(alembic_config()).get_current_head())
+
+
+def _refuse_unknown(version: str | None, known: set[str]) -> None:
+    if version is not None and version not in known:
+        raise ConfigurationError(
+            f"operational state is at version {version}, which this lendloop does not know: run a newer lendloop"
+        )
 
 
 def _version(connection: Connection, table: str) -> str | None:
