@@ -119,9 +119,10 @@ def _floor(
     ).fetchall()
     if top is None:
         return None
+    # a source whose clock was ahead stamps later rows lower once it is right again
     if isinstance(top, datetime):
-        return (top - timedelta(minutes=lag_minutes)).replace(microsecond=0)
-    return int(top) - lag_minutes * 60
+        return (min(top, as_of) - timedelta(minutes=lag_minutes)).replace(microsecond=0)
+    return min(int(top), int(as_of.timestamp())) - lag_minutes * 60
 
 
 def classify(connection: duckdb.DuckDBPyConnection, table: RawTable, candidates: pa.Table) -> pa.Table:
