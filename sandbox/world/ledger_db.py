@@ -62,10 +62,8 @@ class LedgerDatabase:
             parsed = parsed.update_query_dict({"charset": "utf8mb4"})
         try:
             self._engine = sa.create_engine(parsed, poolclass=sa.NullPool)
-        except ModuleNotFoundError as error:
-            raise ConfigurationError(
-                f"the sandbox has no driver for {parsed.drivername} ({error.name}): {_GIVE}"
-            ) from error
+        except (ModuleNotFoundError, SQLAlchemyError) as error:
+            raise ConfigurationError(f"the sandbox has no driver for {parsed.drivername} ({error}): {_GIVE}") from error
         if self.kind == "sqlite":
             sa.event.listen(self._engine, "connect", _prepare_sqlite)
             sa.event.listen(self._engine, "begin", _begin_immediate)
