@@ -23,17 +23,18 @@ STOP_TIMEOUT_S = 15.0
 
 
 @contextmanager
-def sandbox_server(folder: Path, customers: int) -> Iterator[dict[str, str]]:
+def sandbox_server(folder: Path, customers: int, ledger_url: str | None = None) -> Iterator[dict[str, str]]:
     """A running sandbox: the one that already serves `folder`, or a new one that ends with the block.
 
-    Yields its settings (`LENDLOOP_*` and `base_url`). Raises PermanentError when it does not start.
+    A new one keeps its ledger in the database of `ledger_url`, or in a file of its own. Yields its settings (`LENDLOOP_*` and `base_url`). Raises PermanentError when it does not start.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if running := _already_running(folder):
         yield running
         return
+    ledger = ["--ledger-url", ledger_url] if ledger_url else []
     process = subprocess.Popen(
-        [sys.executable, "-m", "sandbox", "serve", "--customers", str(customers), "--folder", str(folder)],
+        [sys.executable, "-m", "sandbox", "serve", "--customers", str(customers), "--folder", str(folder), *ledger],
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
