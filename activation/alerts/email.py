@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import smtplib
 import ssl
+from contextlib import suppress
 from email.message import EmailMessage
 from urllib.parse import unquote, urlsplit
 
+from activation.alerts.bounded import within
 from activation.alerts.channels import Message, Sent
 from lendloop.errors import ConfigurationError
 from lendloop.settings import Settings
 
 TIMEOUT_S = 20
+"""From connecting to the server's last word."""
 DOMAIN = "lendloop.invalid"
 """Of Message-IDs: it must stay the same for good, whatever the machine is called."""
 
@@ -31,8 +34,7 @@ class Email:
     def send(self, message: Message) -> Sent:
         mail = self._mail(message)
         try:
-            with self._connect() as server:
-                server.send_message(mail)
+            within(TIMEOUT_S, lambda: self._hand_over(mail))
         except smtplib.SMTPRecipientsRefused as error:
             codes = [code for code, _ in error.recipients.values()]
             return Sent("failed" if all(code >= 500 for code in codes) else "retry", "the recipient was refused")
@@ -49,6 +51,16 @@ class Email:
 
     def find(self, message: Message) -> Sent:
         return Sent("retry", "mail can't be looked up; a repeat carries the same Message-ID")
+
+    def _hand_over(self, mail: EmailMessage) -> None:
+        """Once the server has taken the mail it is sent, however the parting goes."""
+        server = self._connect()
+        try:
+            server.send_message(mail)
+        finally:
+            with suppress(smtplib.SMTPException, OSError):
+                server.quit()
+            server.close()
 
     def _connect(self) -> smtplib.SMTP:
         if self._tls:

@@ -1,7 +1,8 @@
 """Slack through its own client: post, edit, look up by the outbox id that travels as message metadata.
 
 Facts from Slack's documentation: `chat.postMessage` has no idempotency key, so what is unknown is looked up in
-`conversations.history` (`include_all_metadata`) before it is repeated; 429 carries `Retry-After` in seconds.
+`conversations.history` (`include_all_metadata`) before it is repeated; 429 carries `Retry-After` in seconds; a limit can
+also stand in a 200.
 """
 
 from __future__ import annotations
@@ -12,15 +13,20 @@ from typing import Any
 
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError, SlackClientError
+from slack_sdk.web import SlackResponse
 
+from activation.alerts.bounded import within
 from activation.alerts.channels import Message, Sent
 from lendloop.settings import Settings
 
 TIMEOUT_S = 15
+"""From the request to the last byte of its answer."""
 EVENT_TYPE = "lendloop_notification"
 HISTORY_PAGES, HISTORY_LIMIT = 10, 200
 _PERHAPS = {"internal_error", "fatal_error", "service_unavailable", "request_timeout", "team_added_to_org"}
 """Slack: the operation may have succeeded in part before the error."""
+_NO_ANSWER = (OSError, HTTPException, SlackClientError, UnicodeDecodeError)
+"""What the client raises when there was no answer that it could read."""
 
 
 class Slack:
@@ -41,17 +47,23 @@ class Slack:
         try:
             if message.edits:
                 channel, ts = message.edits
-                answer = self._client.chat_update(channel=channel, ts=ts, **content)
+                answer = self._call("chat.update", channel=channel, ts=ts, **content)
             else:
-                answer = self._client.chat_postMessage(
-                    channel=message.target, metadata=metadata, unfurl_links=False, **content
+                answer = self._call(
+                    "chat.postMessage", channel=message.target, metadata=metadata, unfurl_links=False, **content
                 )
         except SlackApiError as error:
             return _refused(error)
-        except (OSError, HTTPException, SlackClientError) as error:
+        except _NO_ANSWER as error:
             return _cut_off(error)
         self._ids[message.target] = str(answer["channel"])
         return Sent("sent", external_channel=str(answer["channel"]), external_id=str(answer["ts"]))
+
+    def _call(self, method: str, **arguments: Any) -> SlackResponse:
+        """One call, bounded as a whole. Raises TimeoutError, and what the client raises."""
+        named = getattr(self._client, method.replace(".", "_"))
+        answer: SlackResponse = within(TIMEOUT_S, lambda: named(**arguments))
+        return answer
 
     def find(self, message: Message) -> Sent:
         if message.edits:
@@ -60,8 +72,12 @@ class Slack:
             channel = self._channel_id(message.target)
             cursor: str | None = None
             for _ in range(HISTORY_PAGES):
-                page = self._client.conversations_history(
-                    channel=channel, include_all_metadata=True, limit=HISTORY_LIMIT, cursor=cursor
+                page = self._call(
+                    "conversations.history",
+                    channel=channel,
+                    include_all_metadata=True,
+                    limit=HISTORY_LIMIT,
+                    cursor=cursor,
                 )
                 for found in page.get("messages") or []:
                     if ((found.get("metadata") or {}).get("event_payload") or {}).get("outbox_id") == message.uid:
@@ -76,7 +92,7 @@ class Slack:
             if answer.outcome == "failed":
                 return Sent("failed", f"perhaps sent, and it can't be looked up: {answer.reason}")
             return Sent("unknown", f"can't look it up: {answer.reason}", answer.retry_after_s)
-        except (OSError, HTTPException, SlackClientError) as error:
+        except _NO_ANSWER as error:
             return Sent("unknown", f"can't look it up: {_line(error)}")
         return Sent("retry", "not in the channel")
 
@@ -87,7 +103,7 @@ class Slack:
             return self._ids[target]
         cursor: str | None = None
         while target.startswith("#") or not target[:1].isupper():
-            page = self._client.conversations_list(limit=HISTORY_LIMIT, cursor=cursor)
+            page = self._call("conversations.list", limit=HISTORY_LIMIT, cursor=cursor)
             for channel in page.get("channels") or []:
                 self._ids[f"#{channel['name']}"] = self._ids[channel["name"]] = str(channel["id"])
             if name in self._ids:
