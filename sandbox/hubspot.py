@@ -13,10 +13,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+import orjson
+import pyarrow.compute as pc
 
 from sandbox.arrivals import Arrivals
 from sandbox.hubspot_search import SYSTEM_COLUMNS, property_type, search_rows
-from sandbox.lender import Columns, Lender, Rows, WrittenTable
+from sandbox.lender import Columns, Lender, Rows, WrittenTable, iso_text, plain_values
 from sandbox.limits import RateLimiter
 from sandbox.wire import Call, RefusalError, Reply, StandIn, bearer_token, request_id
 
@@ -92,8 +94,8 @@ class HubSpot(StandIn):
         """Rows by id; `after` is the last id of the page before."""
         kind, columns = self._of(call)
         limit = _bounded(call.integer("limit", 10), LIST_LIMIT)
-        rows = _archived(columns) if call.flag("archived") else _live(columns)
-        start = columns.after_id(rows, int(call.one("after") or -1))
+        rows, ids = _by_state(columns, archived=call.flag("archived"))
+        start = int(np.searchsorted(ids, int(call.one("after") or -1), side="right"))
         page = rows[start : start + limit]
         body: dict[str, Any] = {"results": self._render(kind, columns, page, _names(call.query.get("properties")))}
         if start + limit < len(rows):
@@ -108,9 +110,13 @@ class HubSpot(StandIn):
         limit, start = _bounded(int(query.get("limit") or 10), SEARCH_LIMIT), int(query.get("after") or 0)
         if start >= SEARCH_CEILING:
             raise ValueError(f"paging beyond {SEARCH_CEILING} results is not supported")
-        rows = search_rows(columns, _live(columns), query.get("filterGroups") or [], query.get("sorts") or [])
-        if words := str(query.get("query") or "").lower():
-            rows = _containing(columns, rows, words)
+        asked = (query.get("filterGroups") or [], query.get("sorts") or [], str(query.get("query") or "").lower())
+
+        def find() -> Rows:
+            rows = search_rows(columns, _live(columns), asked[0], asked[1])
+            return _containing(columns, rows, asked[2]) if asked[2] else rows
+
+        rows: Rows = columns.lately(("search", orjson.dumps(asked)), find)
         end = min(start + limit, SEARCH_CEILING)
         results = self._render(kind, columns, rows[start:end], list(query.get("properties") or []))
         body: dict[str, Any] = {"total": len(rows), "results": results}
@@ -164,7 +170,7 @@ class HubSpot(StandIn):
         properties = call.json().get("properties") or {}
         if name == "contacts" and (taken := self._with_email(columns, properties.get("email"))):
             raise RefusalError(409, _error(f"Contact already exists. Existing ID: {taken}", "CONFLICT"))
-        identifier = str(max(FIRST_WRITTEN_ID, int(columns.ids.max(initial=0)) + 1))
+        identifier = str(max(FIRST_WRITTEN_ID, columns.newest_id() + 1))
         now = self._lender.as_of.isoformat()
         self._write(name, identifier, properties, {"created_at": now, "archived": False})
         columns = self._tables[name].current()
@@ -234,16 +240,21 @@ class HubSpot(StandIn):
             for name in dict.fromkeys(wanted or kind.defaults)
             if name in columns.names and name not in _META and name not in SYSTEM_COLUMNS and name != "hs_object_id"
         ]
-        results = []
-        for row in columns.rows(rows, [*_META, *names]):
-            created, updated = _stamp(row["created_at"]), _stamp(row["updated_at"])
-            properties = {name: row[name] for name in names}
-            properties |= {"createdate": created, "hs_object_id": row["id"], kind.modified: updated}
-            one = {"id": row["id"], "properties": properties, "createdAt": created, "updatedAt": updated}
-            one["archived"] = bool(row["archived"])
-            if row["archived"]:
-                one["archivedAt"] = _stamp(row["archived_at"] or row["updated_at"])
-            results.append(one)
+        part = columns.part(rows, [*_META, *names])
+        identifiers, archived = plain_values(part["id"]), plain_values(part["archived"])
+        created, updated, archived_at = (
+            plain_values(iso_text(part[name], "ms")) for name in ("created_at", "updated_at", "archived_at")
+        )
+        own = {"createdate": created, "hs_object_id": identifiers, kind.modified: updated}
+        wide = {name: plain_values(part[name]) for name in names if name not in own} | own
+        every = (dict(zip(wide, values, strict=True)) for values in zip(*wide.values(), strict=True))
+        results = [
+            {"id": one, "properties": properties, "createdAt": made, "updatedAt": changed, "archived": bool(gone)}
+            for one, properties, made, changed, gone in zip(identifiers, every, created, updated, archived, strict=True)
+        ]
+        for one, when in zip(results, archived_at, strict=True):
+            if one["archived"]:
+                one["archivedAt"] = when or one["updatedAt"]
         return results
 
 
@@ -258,30 +269,28 @@ def _inputs(asked: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _live(columns: Columns) -> Rows:
-    return _by_state(columns, archived=False)
+    return _by_state(columns, archived=False)[0]
 
 
-def _archived(columns: Columns) -> Rows:
-    return _by_state(columns, archived=True)
+def _by_state(columns: Columns, *, archived: bool) -> tuple[Rows, Rows]:
+    """Row numbers of one state in the order of their ids, and these ids."""
 
-
-def _by_state(columns: Columns, *, archived: bool) -> Rows:
-    """Row numbers of one state in the order of their ids."""
-
-    def make() -> Rows:
+    def make() -> tuple[Rows, Rows]:
         is_archived = columns.table["archived"].to_numpy().astype(bool)
         chosen: Rows = columns.by_id[is_archived[columns.by_id] == archived]
-        return chosen
+        return chosen, columns.ids[chosen]
 
-    rows: Rows = columns.once(("state", archived), make)
+    rows: tuple[Rows, Rows] = columns.once(("state", archived), make)
     return rows
 
 
 def _containing(columns: Columns, rows: Rows, words: str) -> Rows:
     names = [name for name in ("firstname", "lastname", "email", "phone", "dealname") if name in columns.names]
-    hits = [any(words in str(value or "").lower() for value in row.values()) for row in columns.rows(rows, names)]
-    found: Rows = rows[np.array(hits, bool)]
-    return found
+    found = np.zeros(len(columns), bool)
+    for name in names:
+        held = pc.match_substring(columns.table[name], words, ignore_case=True)
+        found |= pc.fill_null(held, False).to_numpy().astype(bool)
+    return rows[found[rows]]
 
 
 def _bounded(limit: int, ceiling: int) -> int:

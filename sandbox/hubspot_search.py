@@ -77,11 +77,14 @@ def _order(columns: Columns, live: Rows, sorts: Sequence[Any]) -> Rows:
 
     def make() -> Rows:
         values = _typed(columns, name)
-        if values.dtype == object:
-            values = np.unique(np.where(pd.isna(values), "", values).astype(str), return_inverse=True)[1]
-        chosen = values[live]
-        ranks = -chosen if falling else chosen
-        ordered: Rows = live[np.argsort(ranks, kind="stable")]
+        if not isinstance(values, np.ndarray):
+            direction = "descending" if falling else "ascending"
+            texts = pc.fill_null(values, "").take(pa.array(live))
+            places = pc.sort_indices(texts, sort_keys=[("", direction)]).to_numpy()
+        else:
+            chosen = values[live]
+            places = np.argsort(-chosen if falling else chosen, kind="stable")
+        ordered: Rows = live[places]
         return ordered
 
     result: Rows = columns.once(("sort", name, falling), make)
@@ -89,7 +92,7 @@ def _order(columns: Columns, live: Rows, sorts: Sequence[Any]) -> Rows:
 
 
 def _typed(columns: Columns, name: str) -> Any:
-    """A property as a numpy array: numbers and times as float64 with NaN, the rest as lower-case objects."""
+    """A property: numbers and times as numpy's float64 with NaN, the rest as Arrow's text in lower case."""
 
     def make() -> Any:
         if name == "hs_object_id":
@@ -108,7 +111,7 @@ def _typed(columns: Columns, name: str) -> Any:
             stamps = pd.to_datetime(text.to_pandas(), errors="coerce", utc=True, format="ISO8601")
             micros = stamps.dt.as_unit("us").to_numpy("datetime64[us]")
             return np.where(np.isnat(micros), np.nan, np.floor(micros.astype("int64") / 1000.0))
-        return pc.utf8_lower(text).to_numpy(zero_copy_only=False)
+        return pc.utf8_lower(text)
 
     return columns.once(("typed", name), make)
 
@@ -129,9 +132,10 @@ def _operand(name: str, value: object) -> Any:
 def _filter_mask(columns: Columns, one: dict[str, Any]) -> Mask:
     name, operator = str(one.get("propertyName", "")), str(one.get("operator", ""))
     values = _typed(columns, name)
-    known: Mask = ~pd.isna(values)
-    if values.dtype == object:
-        known &= values != ""
+    if isinstance(values, np.ndarray):
+        known: Mask = ~np.isnan(values)
+    else:
+        known = _booleans(pc.not_equal(values, ""))
     if operator == "HAS_PROPERTY":
         return known
     if operator == "NOT_HAS_PROPERTY":
@@ -140,37 +144,48 @@ def _filter_mask(columns: Columns, one: dict[str, Any]) -> Mask:
         chosen = [_operand(name, value) for value in one.get("values") or []]
         if not chosen:
             raise ValueError(f"operator {operator} on {name} needs values")
-        inside: Mask = np.isin(values.astype(str) if values.dtype == object else values, chosen)
+        if isinstance(values, np.ndarray):
+            inside: Mask = np.isin(values, chosen)
+        else:
+            inside = _booleans(pc.is_in(values, value_set=pa.array(chosen, pa.string())))
         return known & (inside if operator == "IN" else ~inside)
     if "value" not in one:
         raise ValueError(f"operator {operator} on {name} needs a value")
     operand = _operand(name, one["value"])
     if operator == "BETWEEN":
         high = _operand(name, one["highValue"])
-        return _compared(values, known, lambda v: (v >= operand) & (v <= high))
+        return known & _compared("GTE", values, operand) & _compared("LTE", values, high)
     if operator in ("CONTAINS_TOKEN", "NOT_CONTAINS_TOKEN"):
-        pattern = re.escape(str(operand)).replace(r"\*", r"\S*")
-        words = re.compile(rf"(?:^|\W){pattern}(?:$|\W)")
-        held: Mask = np.array([words.search(str(value or "")) is not None for value in values], bool)
+        held = _holding(values, str(operand))
         return known & (held if operator == "CONTAINS_TOKEN" else ~held)
     if operator not in _COMPARISONS:
         raise ValueError(f"operator {operator!r} is not supported")
-    compare = _COMPARISONS[operator]
-    return _compared(values, known, lambda v: compare(v, operand))
+    return known & _compared(operator, values, operand)
+
+
+def _holding(values: Any, token: str) -> Mask:
+    """Which texts have the token as a word of its own; `*` stands for any further letters."""
+    pattern = re.escape(token).replace(r"\*", r"\S*")
+    words = re.compile(rf"(?:^|\W){pattern}(?:$|\W)")
+    texts = values.tolist() if isinstance(values, np.ndarray) else values.to_pylist()
+    return np.array([words.search(str(value or "")) is not None for value in texts], bool)
 
 
 _COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
-    "EQ": lambda values, operand: values == operand,
-    "NEQ": lambda values, operand: values != operand,
-    "LT": lambda values, operand: values < operand,
-    "LTE": lambda values, operand: values <= operand,
-    "GT": lambda values, operand: values > operand,
-    "GTE": lambda values, operand: values >= operand,
+    "EQ": pc.equal,
+    "NEQ": pc.not_equal,
+    "LT": pc.less,
+    "LTE": pc.less_equal,
+    "GT": pc.greater,
+    "GTE": pc.greater_equal,
 }
 
 
-def _compared(values: Any, known: Mask, compare: Callable[[Any], Any]) -> Mask:
-    """Compare only where a value is known, since text does not compare with None."""
-    result = np.zeros(len(values), bool)
-    result[known] = compare(values[known])
-    return result
+def _compared(operator: str, values: Any, operand: Any) -> Mask:
+    """False where there is no value."""
+    column = pa.array(values, from_pandas=True) if isinstance(values, np.ndarray) else values
+    return _booleans(_COMPARISONS[operator](column, operand))
+
+
+def _booleans(column: Any) -> Mask:
+    return np.asarray(pc.fill_null(column, False).to_numpy(zero_copy_only=False), bool)

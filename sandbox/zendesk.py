@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from bisect import bisect_right
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sandbox.arrivals import Arrivals, dump
-from sandbox.lender import Columns, Lender, Rows, WrittenTable
+from sandbox.lender import Columns, Lender, Rows, WrittenTable, iso_text, plain_values
 from sandbox.limits import RateLimiter, whole_seconds
 from sandbox.wire import Call, RefusalError, Reply, StandIn, basic_credentials
 from sandbox.zendesk_search import SEARCH_CEILING, matching_rows
@@ -144,7 +144,8 @@ class Zendesk(StandIn):
             rows = rows[same.to_numpy().astype(bool)[rows]]
         if call.one("page[size]") or call.one("page[after]"):
             size = min(call.integer("page[size]", PAGE_LIMIT), PAGE_LIMIT)
-            start = columns.after_id(rows, _read_cursor(call.one("page[after]") or _write_cursor((0, -1)))[1])
+            last = _read_cursor(call.one("page[after]") or _write_cursor((0, -1)))[1]
+            start = bisect_right(rows, last, key=lambda row: int(columns.ids[row]))
             page = rows[start : start + size]
             more = start + size < len(rows)
             after = _write_cursor((0, int(columns.ids[page[-1]]))) if len(page) else None
@@ -194,7 +195,8 @@ class Zendesk(StandIn):
         query = call.one("query") or ""
         kind = "users" if "type:user" in query else "tickets"
         columns = self._tables[kind].current()
-        return kind, columns, matching_rows(columns, kind, query)
+        rows: Rows = columns.lately(("search", query), lambda: matching_rows(columns, kind, query))
+        return kind, columns, rows
 
     def _create_ticket(self, call: Call) -> Reply:
         """A new ticket; the same `Idempotency-Key` gives the same ticket again, another body with it is refused."""
@@ -212,7 +214,7 @@ class Zendesk(StandIn):
             details = {"base": [{"description": "Description: cannot be blank", "error": "BlankValue"}]}
             raise RefusalError(422, {"error": "RecordInvalid", "description": "Validation errors", "details": details})
         columns = self._tables["tickets"].current()
-        identifier = max(FIRST_WRITTEN_ID, int(columns.ids.max(initial=0)) + 1)
+        identifier = max(FIRST_WRITTEN_ID, columns.newest_id() + 1)
         created = {"created_at": self._lender.as_of.isoformat(), "status": "new", "description": text}
         created |= {"requester_id": asked.get("requester_id"), "submitter_id": asked.get("submitter_id")}
         self._write_ticket(identifier, {**created, **_writable(asked)}, asked, "Create")
@@ -242,7 +244,7 @@ class Zendesk(StandIn):
         row = {"ticket_id": identifier, "event_type": event, "created_at": now.isoformat(), "via": "Web service"}
         row |= {"timestamp": int(now.timestamp()), "child_events": dump([child])}
         row |= {"status": values.get("status"), "updater_id": asked.get("submitter_id")}
-        self._keep("ticket_events", max(FIRST_WRITTEN_ID, int(events.ids.max(initial=0)) + 1), row)
+        self._keep("ticket_events", max(FIRST_WRITTEN_ID, events.newest_id() + 1), row)
         self._arrivals.add_event("zendesk", f"{event.lower()} ticket", {"id": identifier, "ticket": asked})
 
     def _keep(self, name: str, identifier: int, values: dict[str, Any]) -> None:
@@ -258,14 +260,16 @@ class Zendesk(StandIn):
         return Reply({"ticket": ticket, "audit": audit})
 
     def _render(self, call: Call, kind: str, columns: Columns, rows: Rows | Sequence[int]) -> list[dict[str, Any]]:
-        results = columns.rows(rows, columns.names)
+        part = columns.part(rows, columns.names)
+        wide: dict[str, list[Any]] = {}
+        for field, column in zip(part.schema, part.columns, strict=True):
+            values = plain_values(iso_text(column, "s") if pa.types.is_timestamp(field.type) else column)
+            if field.name in _JSON_COLUMNS:
+                values = [_from_json(value) if isinstance(value, str) else value for value in values]
+            wide[field.name] = values
+        results = [dict(zip(wide, values, strict=True)) for values in zip(*wide.values(), strict=True)]
         with_comments = "comment_events" in (call.one("include") or "")
         for one in results:
-            for name, value in one.items():
-                if isinstance(value, datetime):
-                    one[name] = value.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-                elif name in _JSON_COLUMNS and isinstance(value, str):
-                    one[name] = _from_json(value)
             if kind == "ticket_events":
                 if not with_comments:
                     one["child_events"] = [_without_comment(child) for child in one.get("child_events") or []]
@@ -282,9 +286,9 @@ def _by_time(columns: Columns, kind: str) -> tuple[Rows, Rows]:
         column = columns.table[name]
         if pa.types.is_timestamp(column.type):
             column = pc.divide(pc.cast(pc.cast(column, pa.timestamp("us", "UTC")), pa.int64()), 1_000_000)
-        seconds = pc.fill_null(column, 0).to_numpy().astype("int64")
-        order = np.lexsort((columns.ids, seconds))
-        return order, seconds[order]
+        seconds = pc.fill_null(column, 0).to_numpy().astype("int64")[columns.by_id]
+        places = np.argsort(seconds, kind="stable")
+        return columns.by_id[places], seconds[places]
 
     made: tuple[Rows, Rows] = columns.once(("time", kind), make)
     return made

@@ -49,9 +49,14 @@ def matching_rows(columns: Columns, kind: str, query: str) -> Rows:
         elif term[2] != "type":
             found = _with_term(columns, term[2], term[3], term[4])
             mask &= ~found if term[1] else found
-    newest_first = np.argsort(-pc.cast(columns.table["updated_at"], "int64").to_numpy(), kind="stable")
-    rows: Rows = newest_first[mask[newest_first]]
-    return rows
+
+    def newest_first() -> Rows:
+        changed = pc.cast(columns.table["updated_at"], "int64").to_numpy()[columns.by_id]
+        ordered: Rows = columns.by_id[np.argsort(-changed, kind="stable")]
+        return ordered
+
+    order: Rows = columns.once("newest first", newest_first)
+    return order[mask[order]]
 
 
 def _with_word(columns: Columns, kind: str, word: str) -> Mask:
