@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from lendloop.errors import ConfigurationError
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 DBT_PROJECT = CHECKOUT / "dbt_project"
 
@@ -76,8 +78,20 @@ class Home:
     def sandbox(self) -> Path:
         return self.root / "sandbox"
 
+    @property
+    def unfinished_restore(self) -> Path:
+        """A mark that stands while a restore puts a home in place."""
+        return self.root / "restore.unfinished"
+
     def prepare(self) -> Home:
-        """Create the folders; those that hold personal data or secrets are readable by their owner only."""
+        """Create the folders; those that hold personal data or secrets are readable by their owner only.
+
+        Raises ConfigurationError when a restore into this home was cut off.
+        """
+        if self.unfinished_restore.exists():
+            raise ConfigurationError(
+                f"a restore into {self.root} was cut off: run `lendloop restore {self.unfinished_restore.read_text()}` again"
+            )
         for folder in (self.root, self.published_files, self.exports, self.dagster, self.dlt, self.dbt, self.locks):
             folder.mkdir(parents=True, exist_ok=True)
         for private in (self.contacts_files, self.delivery, self.quarantine, self.secrets):

@@ -1,4 +1,4 @@
-"""The `lendloop` command: demo, run, dev, sandbox, check, status, replay.
+"""The `lendloop` command: run, status, check, doctor, backup, restore, prune, replay, demo, dev, sandbox.
 
 Every command calls what the sensors and assets call. Exit status: 0 done, 1 something that should
 have been done failed (named), 2 wrong use or configuration. An error is one line; `--verbose` adds
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import redirect_stdout
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -85,6 +86,54 @@ def replay(
     settings = load_settings()
     report = replay_quarantine(source, settings, settings.clock(), table)  # type: ignore[arg-type]
     show_record(report.model_dump(mode="json"), as_json=as_json)
+
+
+@app.command()
+def backup(
+    target: Annotated[Path, typer.Argument(help="A new .tar.gz file, or a new folder.")],
+    with_warehouse: Annotated[
+        bool,
+        typer.Option("--with-warehouse", help="Also the warehouse and what is published, which can be built anew."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Everything that can't be had again as one archive. It holds personal data, and often the key: keep it secret."""
+    from lendloop.settings import load_settings
+    from orchestration.backup import make_backup
+    from orchestration.screen import show_record
+
+    settings = load_settings()
+    with redirect_stdout(sys.stderr):
+        manifest = make_backup(settings, settings.clock(), target, with_warehouse=with_warehouse)
+    key = "in the archive" if manifest.hash_key_inside else "LENDLOOP_HASH_KEY, not in the archive: keep it apart"
+    size = sum(file.bytes for file in manifest.files.values())
+    record = {
+        "backup": str(target),
+        "files": len(manifest.files),
+        "bytes": size,
+        "as_of": manifest.as_of,
+        "hash key": key,
+    }
+    show_record(record, as_json=as_json)
+
+
+@app.command()
+def restore(
+    source: Annotated[Path, typer.Argument(help="What `lendloop backup` wrote.")],
+    force: Annotated[bool, typer.Option("--force", help="Move aside what the home holds.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Put a backup in the place of the home, verified before anything is touched. The next pass does the rest."""
+    from lendloop.settings import load_settings
+    from orchestration.backup import restore_backup
+    from orchestration.screen import show_record
+
+    settings = load_settings()
+    with redirect_stdout(sys.stderr):
+        manifest, aside = restore_backup(settings, source, force=force)
+    record = {"restored": str(settings.home.root), "made_at": manifest.made_at, "as_of": manifest.as_of}
+    record |= {"kept aside": str(aside)} if aside else {}
+    show_record(record, as_json=as_json)
 
 
 @app.command()

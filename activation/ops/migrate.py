@@ -58,7 +58,7 @@ def upgrade_to(connection: Connection, version: str | None) -> None:
         MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).stamp(scripts, "base")
         return
     if version != "head":
-        _refuse_unknown(version, {script.revision for script in scripts.walk_revisions()})
+        _refuse_unknown(version, known_versions())
     command.upgrade(alembic_config(connection), version)
 
 
@@ -70,6 +70,11 @@ def current_version(connection: Connection) -> str | None:
 def newest_version() -> str:
     """The version that this code brings every database to."""
     return str(ScriptDirectory.from_config(alembic_config()).get_current_head())
+
+
+def known_versions() -> set[str]:
+    """Every version that this code can bring up."""
+    return {script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()}
 
 
 def _refuse_unknown(version: str | None, known: set[str]) -> None:
