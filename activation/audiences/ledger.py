@@ -7,6 +7,7 @@ joins with. Belongs here: states and their writing. Not here: what to send or ho
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -15,9 +16,12 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from activation.audiences.planner import PLAN_SQL, PlanCounts
+from activation.audiences.membership import Membership
+from activation.audiences.planner import PLAN_SQL, SENT_SQL, SOURCES, PlanCounts
+from activation.audiences.readers import quote
 from activation.audiences.store import attach_private
-from activation.destinations.contract import Member, Row, RowResult
+from activation.destinations.contract import Row, RowResult
+from lendloop.errors import PermanentError
 from lendloop.formats import upgrade
 from lendloop.home import Home
 from lendloop.locks import file_lock
@@ -38,6 +42,22 @@ create table if not exists ledger.synced (audience varchar, as_of timestamptz, r
 )
 """What makes each version of the file out of the one before (`lendloop.formats.upgrade`)."""
 _SENT = ("add", "change", "remove")
+_DELIVERED = "(select * from ledger.delivered where audience = $audience)"
+_SOURCES = " union all ".join(
+    SENT_SQL.format(
+        source={"delivered": _DELIVERED, "desired": "state.desired"}[source],
+        plan="plan",
+        actions=", ".join(map(quote, actions)),
+    )
+    for source, actions in SOURCES.items()
+)
+# one statement: in DuckDB 2.0.0 a large insert that follows an empty one in its transaction can't be seen
+_OUTBOX_INSERT = (
+    "insert into ledger.outbox select row_number() over (), $audience, *, $send_id, $as_of, 'planned', null"
+    f" from ({_SOURCES})"
+)
+_ANSWER = pa.schema([("person_key", pa.string()), ("state", pa.string()), ("error", pa.string())])
+_UNMENTIONED = ("unknown", "the answer does not mention this row")
 
 
 def ledger_path(home: Home, destination: str) -> Path:
@@ -73,41 +93,41 @@ class Ledger:
 
     def plan(self, *, send_id: str, as_of: datetime, retry_rejected_days: int) -> PlanCounts:
         """Replace this audience's outbox by the difference of `state.desired` and what is delivered."""
-        delivered = "(select * from ledger.delivered where audience = $audience)"
+        own = {"audience": self.audience}
         self._db.execute(
-            f"create or replace temp table plan as {PLAN_SQL.format(desired='state.desired', delivered=delivered)}",
-            {"audience": self.audience, "retry_before": as_of - timedelta(days=retry_rejected_days)},
+            "create or replace temp table plan as select * from"
+            f" ({PLAN_SQL.format(desired='state.desired', delivered=_DELIVERED)}) where action <> 'unchanged'",
+            own | {"retry_before": as_of - timedelta(days=retry_rejected_days)},
         )
-        rows = dict(self._db.execute("select action, count(*) from plan group by action").fetchall())
-        asked = self._value(
-            "select count(*) from plan join state.decision as decision using (person_key)"
-            " where action = 'remove' and decision.asked"
-        )
-        same = self._value(
-            "select count(*) from plan join ledger.delivered as l on l.person_key = plan.person_key and l.audience = $audience"
-            " where plan.action = 'change' and l.rule_version = plan.rule_version and l.state not in ('in_flight', 'unknown')",
-            {"audience": self.audience},
-        )
+        planned = self._db.execute(
+            "select action, count(*), count(*) filter (where is_same_version) from plan group by action"
+        ).fetchall()
+        rows = {action: count for action, count, _ in planned}
+        asked = 0
+        if rows.get("remove"):
+            asked = self._value(
+                "select count(*) from state.decision as decision join plan using (person_key)"
+                " where action = 'remove' and decision.asked"
+            )
         self._transaction(
-            ("delete from ledger.outbox where audience = $audience", {"audience": self.audience}),
-            (
-                "insert into ledger.outbox select row_number() over (order by action <> 'remove', person_key), $audience, person_key,"
-                " action, membership_unsure, identifier, payload, payload_hash, rule_version, snapshot, consent_basis,"
-                " consent_decided_at, $send_id, $as_of, 'planned', null from plan where action in ('add', 'change', 'remove')"
-                " order by action <> 'remove', person_key",
-                {"audience": self.audience, "send_id": send_id, "as_of": as_of},
-            ),
+            ("delete from ledger.outbox where audience = $audience", own),
+            (_OUTBOX_INSERT, own | {"send_id": send_id, "as_of": as_of}),
             (
                 "delete from ledger.delivered where audience = $audience and not is_member"
                 " and person_key in (select person_key from plan where action = 'forget')",
-                {"audience": self.audience},
+                own,
             ),
         )
+        to_send, kept = sum(rows.get(action, 0) for action in _SENT), sum(self.outbox_states().values())
+        if kept != to_send:
+            raise PermanentError(f"the ledger holds {kept} of {to_send} planned rows")
+        desired = self._value("select count(*) from state.desired")
+        rows["unchanged"] = desired - sum(count for action, count in rows.items() if action not in ("remove", "forget"))
         return PlanCounts(
             **{name: rows.get(name, 0) for name in (*_SENT, "unchanged", "keep", "refused")},
             members=self.members(),
             asked_removals=asked,
-            same_version_changes=same,
+            same_version_changes=next((same for action, _, same in planned if action == "change"), 0),
         )
 
     def discard(self) -> None:
@@ -131,41 +151,48 @@ class Ledger:
             removing = batch[0][1] == "remove"
             batch = [row for row in batch if (row[1] == "remove") == removing]
             last = batch[-1][0]
+            self._wave = (batch[0][0], last)
             self._db.execute(
                 "update ledger.outbox set state = 'in_flight' where audience = ? and plan_no between ? and ?",
-                [self.audience, batch[0][0], last],
+                [self.audience, *self._wave],
             )
             yield "remove" if removing else "upsert", [Row(*row[2:]) for row in batch]
 
     def record(self, rows: list[Row], results: Iterable[RowResult]) -> dict[str, int]:
-        """Write the answer to a wave. A row that no result accounts for is unknown. Returns rows by state."""
-        answered = {result.person_key: result for result in results}
-        table = pa.table(
-            {
-                "person_key": [row.person_key for row in rows],
-                "state": [answered[row.person_key].state if row.person_key in answered else "unknown" for row in rows],
-                "error": [
-                    answered[row.person_key].error
-                    if row.person_key in answered
-                    else "the answer does not mention this row"
-                    for row in rows
-                ],
-            },
-            schema=pa.schema([("person_key", pa.string()), ("state", pa.string()), ("error", pa.string())]),
+        """Write the answer to the last wave. A row that no result accounts for is unknown. Returns rows by state."""
+        answered = {result.person_key: (result.state, result.error) for result in results}
+        answers = [answered.get(row.person_key, _UNMENTIONED) for row in rows]
+        counts = Counter(state for state, _ in answers)
+        usual = max(counts, key=counts.__getitem__)
+        apart = [
+            (row.person_key, *answer) for row, answer in zip(rows, answers, strict=True) if answer != (usual, None)
+        ]
+        own = {"audience": self.audience, "first": self._wave[0], "last": self._wave[1]}
+        self._db.register(
+            "_answers",
+            pa.table(
+                dict(zip(_ANSWER.names, zip(*apart, strict=True), strict=True))
+                if apart
+                else _ANSWER.empty_table().to_pydict(),
+                schema=_ANSWER,
+            ),
         )
-        self._db.register("_answers", table)
         try:
-            self._db.execute(
-                "update ledger.outbox as o set state = a.state, error = a.error from _answers as a"
-                " where o.audience = $audience and o.person_key = a.person_key",
-                {"audience": self.audience},
+            self._transaction(
+                (
+                    "update ledger.outbox set state = $usual, error = null where audience = $audience"
+                    " and plan_no between $first and $last",
+                    own | {"usual": usual},
+                ),
+                (
+                    "update ledger.outbox as o set state = a.state, error = a.error from _answers as a"
+                    " where o.audience = $audience and o.plan_no between $first and $last and o.person_key = a.person_key",
+                    own,
+                ),
             )
         finally:
             self._db.unregister("_answers")
-        counts: dict[str, int] = {}
-        for state in table["state"].to_pylist():
-            counts[state] = counts.get(state, 0) + 1
-        return counts
+        return dict(counts)
 
     def settle(self) -> None:
         """Fold the outbox into `delivered` and empty it; what was only planned is forgotten."""
@@ -204,7 +231,7 @@ class Ledger:
                 " case when o.state = 'rejected' then o.payload_hash end, o.rule_version, o.snapshot, o.consent_basis,"
                 " o.consent_decided_at, o.send_id, o.as_of, o.error from ledger.outbox as o"
                 f" where {upserted} and o.state <> 'planned' and not exists (select 1 from ledger.delivered as l"
-                " where l.audience = o.audience and l.person_key = o.person_key) order by o.person_key",
+                " where l.audience = o.audience and l.person_key = o.person_key)",
                 who,
             ),
             ("delete from ledger.outbox where audience = $audience", who),
@@ -275,21 +302,9 @@ class Ledger:
             "update ledger.outbox set state = ?, error = ? where audience = ?", [state, error, self.audience]
         )
 
-    def membership(self, size: int = 10_000) -> Iterator[list[Member]]:
-        """Everyone who is a member once the plan is done, in the order of keys, `size` at a time."""
-        cursor = self._db.cursor()
-        cursor.execute("set timezone = 'UTC'")
-        cursor.execute(
-            "select person_key, payload, rule_version, snapshot, consent_basis,"
-            " strftime(consent_decided_at, '%Y-%m-%dT%H:%M:%SZ'), send_id from ("
-            " select * from ledger.outbox where audience = $audience and action in ('add', 'change')"
-            " union all by name select * from ledger.delivered as l where audience = $audience and is_member and not exists"
-            " (select 1 from ledger.outbox as o where o.audience = $audience and o.person_key = l.person_key)"
-            ") order by person_key",
-            {"audience": self.audience},
-        )
-        while batch := cursor.fetchmany(size):
-            yield [Member(*row) for row in batch]
+    def membership(self) -> Membership:
+        """Everyone who is a member once the plan is done."""
+        return Membership(self._db, self.audience)
 
     def faults(self) -> dict[str, int]:
         """Rows of the current plan that went wrong, by reason."""
@@ -299,12 +314,6 @@ class Ledger:
             [self.audience],
         ).fetchall()
         return dict(rows)
-
-    def planned_adds(self) -> int:
-        return self._value(
-            "select count(*) from ledger.outbox where audience = $audience and action = 'add'",
-            {"audience": self.audience},
-        )
 
     def outbox_states(self) -> dict[str, int]:
         """Rows of the current plan by state."""

@@ -1,7 +1,7 @@
 """The plan: `desired FULL OUTER JOIN delivered`, and nothing else.
 
 First sync, retry, resync, removal and erasure are this one query. Pure: two tables in, one out.
-Belongs here: the query and the guard rails that look at its counts. Not here: any I/O.
+Belongs here: the queries and the guard rails that look at its counts. Not here: any I/O.
 """
 
 from __future__ import annotations
@@ -24,19 +24,27 @@ select
         else 'unchanged'
     end as action,
     l.person_key is null or not l.is_member or l.state in ('in_flight', 'unknown') as membership_unsure,
-    case when d.person_key is null or d.hold then l.identifier else d.identifier end as identifier,
-    case when d.person_key is null or d.hold then l.payload else d.payload end as payload,
-    case when d.person_key is null or d.hold then l.payload_hash else d.payload_hash end as payload_hash,
-    d.rule_version, d.snapshot, d.consent_basis, d.consent_decided_at
+    l.rule_version = d.rule_version and l.state not in ('in_flight', 'unknown') as is_same_version
 from {desired} as d
 full outer join {delivered} as l on l.person_key = d.person_key
 """
 """Placeholders name relations with the columns of `state.desired` and of the ledger's `delivered`.
 
 `action`: add, change and remove are sent; refused waits for another payload; keep stays while an
-exclusion can't be checked; forget and none need nothing at the destination. A removal is built from
-what was sent (`l`), never from the current row. `$retry_before`: refused rows older than this are tried again.
+exclusion can't be checked; forget and none need nothing at the destination. `$retry_before`: refused
+rows older than this are tried again. It reads no payload, so that a million rows cost what their keys do.
 """
+
+SENT_SQL = """
+select p.person_key, p.action, p.membership_unsure, s.identifier, s.payload, s.payload_hash, s.rule_version, s.snapshot,
+    s.consent_basis, s.consent_decided_at
+from {source} as s
+join {plan} as p on p.person_key = s.person_key
+where p.action in ({actions})
+"""
+"""What is sent for the rows of a plan; `source` and `actions` are those of one of `SOURCES`."""
+SOURCES = {"delivered": ("remove",), "desired": ("add", "change")}
+"""Where the rows of each action come from: a removal is built from what was sent, never from the current row."""
 
 
 class PlanCounts(BaseModel):

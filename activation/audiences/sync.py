@@ -9,7 +9,6 @@ import asyncio
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import cast
 
 import duckdb
 
@@ -207,7 +206,7 @@ class _Pass:
 
     def _drop(self) -> Drop:
         target = self._audience.destinations.drop
-        formats = cast(list[str], list(target.formats)) if target else []
+        formats = target.formats if target else []
         return Drop(self._settings.home.exports / self._audience.name, self._audience.name, formats)
 
     def _manifest(self) -> dict[str, object]:

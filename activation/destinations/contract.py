@@ -5,14 +5,19 @@ Belongs here: the protocol and its data classes. Not here: any vendor, any I/O.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, Protocol
 
 from lendloop.errors import LendloopError
 
 State = Literal["accepted", "confirmed", "rejected", "unknown", "planned"]
 """How a row came back. `planned`: surely not taken, and worth another try in a later pass."""
+
+
+FileFormat = Literal["csv", "jsonl"]
+PROOF_COLUMNS = ("person_key", "audience_version", "snapshot", "consent_basis", "consent_decided_at", "send_id")
+"""The columns that every export has, before those of its payload."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ class Contract:
     error_map: dict[int, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """One person on the way out. `payload` is the canonical JSON of the vendor's traits.
 
@@ -52,24 +57,19 @@ class Row:
     membership_unsure: bool = True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RowResult:
     person_key: str
     state: State
     error: str | None = None
 
 
-@dataclass(frozen=True)
-class Member:
-    """A row of a file destination: what is sent, and the proof it rests on."""
+class Membership(Protocol):
+    """Everyone who is at a file destination once a sync is done, from wherever that is kept."""
 
-    person_key: str
-    payload: str
-    rule_version: int
-    snapshot: str
-    consent_basis: str | None
-    consent_decided_at: str | None
-    send_id: str
+    def write(self, path: Path, kind: FileFormat, traits: list[str]) -> int:
+        """Write them into an existing file: `PROOF_COLUMNS`, then `traits`. Returns the rows. Raises OSError."""
+        ...
 
 
 class RemoteListGoneError(LendloopError):
@@ -108,6 +108,6 @@ class FileDestination(Protocol):
 
     contract: Contract
 
-    def replace(self, members: Iterator[list[Member]], columns: list[str], manifest: dict[str, object]) -> int:
+    def replace(self, members: Membership, traits: list[str], manifest: dict[str, object]) -> int:
         """Write the membership in place of the last one, atomically. Returns the rows written."""
         ...

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from activation.audiences.definition import Guards
-from activation.audiences.planner import PLAN_SQL, PlanCounts, guard_breaches
+from activation.audiences.planner import PLAN_SQL, SENT_SQL, SOURCES, PlanCounts, guard_breaches
 
 NOW = datetime(2026, 6, 30, tzinfo=UTC)
 KEYS = st.sampled_from([f"p{n}" for n in range(8)])
@@ -37,7 +37,8 @@ def plan(
         )
         connection.execute(
             "create table l (person_key varchar, identifier varchar, payload varchar, payload_hash varchar, is_member boolean,"
-            " state varchar, rejected_hash varchar, sent_as_of timestamptz)"
+            " state varchar, rejected_hash varchar, sent_as_of timestamptz, rule_version int, snapshot varchar,"
+            " consent_basis varchar, consent_decided_at timestamptz)"
         )
         for key, (hold, hashed) in desired.items():
             connection.execute(
@@ -45,7 +46,7 @@ def plan(
             )
         for key, (member, state, hashed, rejected) in delivered.items():
             connection.execute(
-                "insert into l values (?, ?, ?, ?, ?, ?, ?, ?)",
+                "insert into l values (?, ?, ?, ?, ?, ?, ?, ?, 1, 'v', 'b', null)",
                 [
                     key,
                     f"sent-{key}",
@@ -57,11 +58,19 @@ def plan(
                     NOW - timedelta(days=sent_days_ago),
                 ],
             )
-        rows = connection.execute(
-            PLAN_SQL.format(desired="d", delivered="l"), {"retry_before": NOW - timedelta(days=1)}
-        ).fetchall()
-    assert len({row[0] for row in rows}) == len(rows)
-    return {row[0]: (row[1], row[4]) for row in rows}
+        connection.execute(
+            f"create table p as {PLAN_SQL.format(desired='d', delivered='l')}",
+            {"retry_before": NOW - timedelta(days=1)},
+        )
+        actions = connection.execute("select person_key, action from p").fetchall()
+        payloads = {}
+        for source, kinds in SOURCES.items():
+            sent = SENT_SQL.format(
+                source={"desired": "d", "delivered": "l"}[source], plan="p", actions=str(kinds)[1:-1].rstrip(",")
+            )
+            payloads |= dict(connection.execute(f"select person_key, payload from ({sent})").fetchall())
+    assert len({key for key, _ in actions}) == len(actions)
+    return {key: (action, payloads.get(key)) for key, action in actions}
 
 
 @settings(max_examples=60, deadline=None)
