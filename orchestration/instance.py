@@ -102,10 +102,10 @@ def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
         with dg.DagsterInstance.get() as instance:
             yield instance
     except (DBAPIError, DagsterPostgresException) as error:
-        reason = str(error.orig if isinstance(error, DBAPIError) else error.__cause__ or error).strip().splitlines()[0]
-        raise TransientError(
-            f"Dagster's storage at {storage_url(settings).render_as_string()} does not answer: {reason}"
-        ) from error
+        cause = error if isinstance(error, DBAPIError) else error.__cause__
+        reason = str(cause.orig if isinstance(cause, DBAPIError) else error).strip().splitlines()[0]
+        where = storage_url(settings).set(drivername="postgresql", query={}).render_as_string()
+        raise TransientError(f"Dagster's storage at {where} does not answer: {reason}") from error
 
 
 _UNFINISHED = [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
