@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -48,8 +49,53 @@ def file_lock(path: Path, purpose: str, timeout_s: float) -> Iterator[None]:
 
 def describe_holder(path: Path) -> str:
     """Who holds the lock, in words, as far as the lock's file says."""
+    return _read_holder(path).words
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lock, as far as its file says: process, purpose, since when."""
+
+    pid: int | None = None
+    purpose: str = ""
+    since: datetime | None = None
+
+    @property
+    def words(self) -> str:
+        if self.pid is None or self.since is None:
+            return "an unknown process"
+        return f"process {self.pid} ({self.purpose}, since {self.since.isoformat(timespec='seconds')})"
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether that process is there; on another machine or in another container it can't be seen."""
+        return self.pid is not None and Path(f"/proc/{self.pid}").exists()
+
+
+def _read_holder(path: Path) -> Holder:
     try:
         holder = json.loads(path.read_text())
-        return f"process {holder['pid']} ({holder['purpose']}, since {holder['since']})"
+        return Holder(int(holder["pid"]), str(holder["purpose"]), datetime.fromisoformat(holder["since"]))
     except (OSError, ValueError, KeyError):
-        return "an unknown process"
+        return Holder()
+
+
+@contextmanager
+def free_or_holder(path: Path) -> Iterator[Holder | None]:
+    """Who holds the lock now; None when nobody does, and then nobody gets it while inside. Writes nothing.
+
+    Several may look at once.
+    """
+    if not path.exists():
+        yield None
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield _read_holder(path)
+            return
+        yield None
+    finally:
+        os.close(descriptor)

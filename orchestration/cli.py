@@ -89,6 +89,18 @@ def replay(
 
 
 @app.command()
+def doctor(as_json: Json = False) -> None:
+    """Look at everything an installation needs, from versions to vendors. Changes nothing and sends nothing."""
+    from orchestration.doctor import examine
+    from orchestration.screen import show_findings
+
+    with redirect_stdout(sys.stderr):
+        findings = examine()
+    show_findings(findings, as_json=as_json)
+    raise typer.Exit(1 if any(finding.state == "failure" for finding in findings) else 0)
+
+
+@app.command()
 def backup(
     target: Annotated[Path, typer.Argument(help="A new .tar.gz file, or a new folder.")],
     with_warehouse: Annotated[

@@ -120,13 +120,14 @@ def fail_orphans(instance: dg.DagsterInstance) -> list[str]:
     orphans = []
     for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)):
         pid = run.tags.get(PID_TAG)
-        if pid and run.parent_run_id is None and (int(pid) == os.getpid() or not _is_alive(int(pid))):
+        if pid and run.parent_run_id is None and (int(pid) == os.getpid() or not is_alive(int(pid))):
             instance.report_run_failed(run, f"process {pid} {ORPHANED}; the next pass finishes its work")
             orphans.append(run.run_id)
     return orphans
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Whether a process of this machine is there."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

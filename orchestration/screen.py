@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from lendloop.doctor import Finding
 from lendloop.retention import Pruned
 from orchestration.check import CheckOutcome
 from orchestration.report import Report
@@ -112,6 +115,20 @@ def show_checks(results: list[CheckOutcome], *, as_json: bool) -> None:
     for result in results:
         mark = f"[red]fault[/] {result.fault}" if result.fault else f"[green]ok[/] {result.summary}"
         console.print(f"{result.name}: {mark}")
+
+
+def show_findings(findings: list[Finding], *, as_json: bool) -> None:
+    """One line a finding, what to do below it, and how many of each kind."""
+    counts = Counter(finding.state for finding in findings)
+    if as_json:
+        _print_json({"ok": not counts["failure"], "findings": [finding.model_dump() for finding in findings]})
+        return
+    for finding in findings:
+        mark = {"ok": "[green]ok     [/]", "warning": "[yellow]warning[/]", "failure": "[red]failure[/]"}[finding.state]
+        console.print(f"{mark} [bold]{finding.check}[/]: {escape(finding.found)}", soft_wrap=True)
+        if finding.advice:
+            console.print(f"        [dim]{escape(finding.advice)}[/]", soft_wrap=True)
+    console.print(f"\n{counts['failure']} failures, {counts['warning']} warnings, {counts['ok']} in order")
 
 
 def show_pruned(pruned: list[Pruned], *, dry_run: bool, as_json: bool) -> None:

@@ -54,7 +54,7 @@ class Email:
 
     def _hand_over(self, mail: EmailMessage) -> None:
         """Once the server has taken the mail it is sent, however the parting goes."""
-        server = self._connect()
+        server = self.connect()
         try:
             server.send_message(mail)
         finally:
@@ -62,13 +62,14 @@ class Email:
                 server.quit()
             server.close()
 
-    def _connect(self) -> smtplib.SMTP:
+    def connect(self, timeout_s: float = TIMEOUT_S) -> smtplib.SMTP:
+        """A connection that may send: TLS, and signed in where there is a user. Raises OSError, SMTPException."""
         if self._tls:
             server: smtplib.SMTP = smtplib.SMTP_SSL(
-                self._host, self._port, timeout=TIMEOUT_S, context=ssl.create_default_context()
+                self._host, self._port, timeout=timeout_s, context=ssl.create_default_context()
             )
         else:
-            server = smtplib.SMTP(self._host, self._port, timeout=TIMEOUT_S)
+            server = smtplib.SMTP(self._host, self._port, timeout=timeout_s)
         if self._user:
             if not self._tls:
                 server.starttls(context=ssl.create_default_context())
