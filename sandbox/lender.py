@@ -84,19 +84,21 @@ class Columns:
         """The highest id; 0 without rows."""
         return int(self._sorted_ids[-1]) if len(self._sorted_ids) else 0
 
-    def part(self, numbers: Rows | Sequence[int], names: Sequence[str]) -> pa.Table:
+    def part(self, numbers: Rows | Sequence[int], names: Sequence[str]) -> dict[str, pa.Array]:
         """Some rows of some columns, in the order of `numbers`. Its cost is that of the part."""
         wanted = np.asarray(numbers, dtype=np.int64)
         count = len(self._base.ids)
         over = wanted >= count
         if not over.any():
-            return self._base.table.select(list(names)).take(pa.array(wanted))
-        parts = [
-            self._base.table.select(list(names)).take(pa.array(wanted[~over])),
-            self._written.select(list(names)).take(pa.array(wanted[over] - count)),
-        ]
-        back = np.argsort(np.concatenate([np.flatnonzero(~over), np.flatnonzero(over)]))
-        return pa.concat_tables(parts).combine_chunks().take(pa.array(back))
+            rows = pa.array(wanted)
+            return {name: self._base.columns[name].take(rows) for name in names}
+        of_base, of_written = pa.array(wanted[~over]), pa.array(wanted[over] - count)
+        back = pa.array(np.argsort(np.concatenate([np.flatnonzero(~over), np.flatnonzero(over)])))
+        parts = {}
+        for name in names:
+            written = self._written[name].combine_chunks().take(of_written)
+            parts[name] = pa.concat_arrays([self._base.columns[name].take(of_base), written]).take(back)
+        return parts
 
     def once(self, key: object, make: Callable[[], Any]) -> Any:
         """What `make` gives, made once for this version of the table."""
@@ -121,6 +123,7 @@ class Base:
 
     def __init__(self, table: pa.Table) -> None:
         self.table = table.combine_chunks()
+        self.columns: dict[str, pa.Array] = {name: self.table[name].combine_chunks() for name in table.column_names}
         self.ids: npt.NDArray[np.int64] = _numbers(self.table["id"])
         in_order = bool((self.ids[1:] > self.ids[:-1]).all())
         self.by_id: Rows = np.arange(len(self.ids)) if in_order else np.argsort(self.ids, kind="stable")
@@ -135,14 +138,14 @@ class Base:
         return dict(self.table.slice(int(self.by_id[at]), 1).to_pylist()[0])
 
 
-def plain_values(column: pa.ChunkedArray) -> list[Any]:
+def plain_values(column: pa.Array) -> list[Any]:
     """A column as Python's values; quick for text."""
     if column.null_count and not pa.types.is_string(column.type):
         return list(column.to_pylist())
-    return list(column.to_numpy().tolist())
+    return list(column.to_numpy(zero_copy_only=False).tolist())
 
 
-def iso_text(column: pa.ChunkedArray, unit: str) -> pa.ChunkedArray:
+def iso_text(column: pa.Array, unit: str) -> pa.Array:
     """Instants as ISO 8601 with Z, in seconds (`s`) or milliseconds (`ms`)."""
     words = pc.cast(pc.cast(column, pa.timestamp("us", "UTC")).cast(pa.timestamp(unit), safe=False), pa.string())
     return pc.binary_join_element_wise(pc.binary_replace_slice(words, 10, 11, "T"), "Z", "")

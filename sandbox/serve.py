@@ -54,6 +54,7 @@ class Options:
     folder: Path
     customers: int = 20_000
     seed: int = 7
+    years: int = 1
     port: int = 0
     smtp_port: int = 0
     ledger_url: str | None = None
@@ -80,10 +81,8 @@ def open_lender(options: Options) -> Lender:
     """The pretend lender of a folder, made on first use."""
     from sandbox.world import World
 
-    return cast(
-        Lender,
-        World.open(options.folder, customers=options.customers, seed=options.seed, ledger_url=options.ledger_url),
-    )
+    asked = {"customers": options.customers, "seed": options.seed, "years": options.years}
+    return cast(Lender, World.open(options.folder, **asked, ledger_url=options.ledger_url))
 
 
 @contextmanager
@@ -249,7 +248,8 @@ class _Server:
 
 def _listen(port: int) -> socket.socket:
     """A bound socket. Raises ConfigurationError when the port is taken."""
-    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    # With its protocol named, asyncio sends small answers at once; otherwise each waits 40 ms for an acknowledgement.
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((HOST, port))

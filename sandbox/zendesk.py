@@ -262,11 +262,11 @@ class Zendesk(StandIn):
     def _render(self, call: Call, kind: str, columns: Columns, rows: Rows | Sequence[int]) -> list[dict[str, Any]]:
         part = columns.part(rows, columns.names)
         wide: dict[str, list[Any]] = {}
-        for field, column in zip(part.schema, part.columns, strict=True):
-            values = plain_values(iso_text(column, "s") if pa.types.is_timestamp(field.type) else column)
-            if field.name in _JSON_COLUMNS:
+        for name, column in part.items():
+            values = plain_values(iso_text(column, "s") if pa.types.is_timestamp(column.type) else column)
+            if name in _JSON_COLUMNS:
                 values = [_from_json(value) if isinstance(value, str) else value for value in values]
-            wide[field.name] = values
+            wide[name] = values
         results = [dict(zip(wide, values, strict=True)) for values in zip(*wide.values(), strict=True)]
         with_comments = "comment_events" in (call.one("include") or "")
         for one in results:
