@@ -81,9 +81,10 @@ def _number(text: str) -> float | str:
 def as_json(value: Any) -> str:
     """A value as JSON with sorted keys, whatever it holds; what no proper JSON can hold has UNTRUSTED in front."""
     try:
-        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+        text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
     except TypeError:
         return UNTRUSTED + json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return UNTRUSTED + text if r"\u0000" in text else text
 
 
 def _read_by_rows(text: str, rows: str | None) -> Any:

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ingestion.answers import UNTRUSTED, Unread, as_json
 
@@ -71,4 +72,23 @@ def id_of(row: object) -> str | None:
     if isinstance(row, Unread):
         found = _ID.search(row)
         return found[1] if found else None
-    return as_text(row.get("id")) if isinstance(row, dict) else None
+    value = row.get("id") if isinstance(row, dict) else None
+    return as_text(value) or None if isinstance(value, str | int) and not isinstance(value, bool) else None
+
+
+class Ids:
+    """How many rows came, those that came again counted once; rows without an id count each."""
+
+    def __init__(self) -> None:
+        self._pages: list[pa.Array] = []
+        self._without = 0
+
+    def add(self, page: list[Any]) -> None:
+        ids = pa.array([id_of(row) for row in page], pa.string())
+        self._without += ids.null_count
+        self._pages.append(ids)
+
+    def count(self) -> int:
+        if not self._pages:
+            return 0
+        return int(pc.count_distinct(pa.chunked_array(self._pages)).as_py()) + self._without

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingestion.answers import UNTRUSTED
-from ingestion.columns import apart, as_text, column_of, id_of
+from ingestion.columns import Ids, apart, as_text, column_of, id_of
 from ingestion.contract import column_name
 from ingestion.http import Body, Request, VendorApi
 from ingestion.tables import CRM, RawTable
@@ -190,7 +190,7 @@ class CrmReader:
 
     def _live(self, name: str, what: _Object) -> Iterator[list[Any]]:
         """Every live row. What was created or archived meanwhile is allowed for: the lower count is held against it."""
-        seen, before = _Ids(), self._total(name)
+        seen, before = Ids(), self._total(name)
         for _ in range(READINGS):
             for page in self._listed(name, what, archived=False):
                 seen.add(page)
@@ -221,7 +221,7 @@ class CrmReader:
         modified = what.columns["updated_at"]
         start, operator = _milliseconds(floor), "GTE"
         while True:
-            seen, last = _Ids(), start
+            seen, last = Ids(), start
             for page in self._search(name, what, [_filter(modified, operator, start)], modified, seen):
                 last = max([last, *(moment for row in page if (moment := _modified(row, modified)) is not None)])
                 yield page
@@ -239,7 +239,7 @@ class CrmReader:
         last_id = "0"
         while True:
             filters = [_filter(modified, "EQ", moment), _filter("hs_object_id", "GT", last_id)]
-            seen = _Ids()
+            seen = Ids()
             for page in self._search(name, what, filters, "hs_object_id", seen):
                 last_id = next((found for row in reversed(page) if (found := id_of(row))), last_id)
                 yield page
@@ -247,7 +247,7 @@ class CrmReader:
                 return
 
     def _search(
-        self, name: str, what: _Object, filters: list[dict[str, str]], by: str, seen: _Ids
+        self, name: str, what: _Object, filters: list[dict[str, str]], by: str, seen: Ids
     ) -> Iterator[list[Any]]:
         """The pages of one search, up to its ceiling. Rows that are modified meanwhile move the others from page to
         page: what is short of the total is read again."""
@@ -275,24 +275,6 @@ class CrmReader:
             if seen.count() >= min(totals):
                 return
         raise _short(name, seen.count(), min(totals))
-
-
-class _Ids:
-    """How many rows came, those that came again counted once; rows without an id count each."""
-
-    def __init__(self) -> None:
-        self._pages: list[pa.Array] = []
-        self._without = 0
-
-    def add(self, page: list[Any]) -> None:
-        ids = pa.array([id_of(row) for row in page], pa.string())
-        self._without += ids.null_count
-        self._pages.append(ids)
-
-    def count(self) -> int:
-        if not self._pages:
-            return 0
-        return int(pc.count_distinct(pa.chunked_array(self._pages)).as_py()) + self._without
 
 
 def _short(name: str, found: int, total: int) -> TransientError:
@@ -338,17 +320,18 @@ def _modified(row: object, modified: str) -> int | None:
 def _batches(pages: Iterator[list[Any]], what: _Object) -> Iterator[pa.Table]:
     """Pages as columns, put together; rows that are no objects apart."""
     waiting: list[pa.Table] = []
+    refused: list[pa.Table] = []
     for page in pages:
         rows, unreadable = apart(page, "properties")
-        if unreadable.num_rows:
-            yield unreadable
+        refused.append(unreadable)
         if rows:
             waiting.append(_table(rows, what))
         if sum(table.num_rows for table in waiting) >= BLOCK_ROWS:
             yield pa.concat_tables(waiting)
             waiting = []
-    if waiting:
-        yield pa.concat_tables(waiting)
+    for tables in (waiting, refused):
+        if tables:
+            yield pa.concat_tables(tables)
 
 
 _STAMPS = {"created_at": "createdAt", "updated_at": "updatedAt"}
@@ -373,5 +356,7 @@ def _filled(values: pa.Array) -> pa.Array:
 
 
 def _id(value: object) -> object:
-    """An id that came as a fraction stands for more than one whole number."""
-    return f"{UNTRUSTED}{as_text(value)}" if isinstance(value, float) else value
+    """An id is a text or a whole number: a fraction or a list would stand for many."""
+    if value is None or (isinstance(value, str | int) and not isinstance(value, bool)):
+        return value
+    return f"{UNTRUSTED}{as_text(value)}"

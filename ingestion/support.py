@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from ingestion.answers import as_json
-from ingestion.columns import apart, as_text, column_of, id_of
+from ingestion.columns import Ids, apart, as_text, column_of, id_of
 from ingestion.http import Body, RefusedError, Request, VendorApi
 from ingestion.tables import RawTable
 from lendloop.clock import Clock
@@ -125,13 +125,11 @@ class SupportReader:
 
     def _counted(self, name: str, since: int) -> Iterator[list[Row]]:
         """The pages of an export, held against the lower of the counts before and after it."""
-        before, found = self._count(name, since), 0
-        seen: set[int] = set()
+        before, seen = self._count(name, since), Ids()
         for page in self._by_cursor(name, since):
-            seen.update(hash(id_of(row)) for row in page)
-            found = len(seen)
+            seen.add(page)
             yield page
-        total = min(before, self._count(name, since))
+        total, found = min(before, self._count(name, since)), seen.count()
         if total - found > TOLERATED * PAGE_ROWS and not self._may_shrink:
             raise TransientError(
                 f"Zendesk counts {total} {name} and exports {found}: a page is missing, nothing was taken; the next pass "
@@ -229,9 +227,10 @@ def _batches(
     """
     waiting: dict[bool, list[pa.Table]] = {False: [], True: []}
     gone_ids: set[str | None] = set()
+    refused: list[pa.Table] = []
     for page in pages:
         rows, unreadable = apart(page)
-        yield unreadable, False
+        refused.append(unreadable)
         live, gone = [row for row in rows if not is_gone(row)], [row for row in rows if is_gone(row)]
         came_back = bool(gone_ids) and not gone_ids.isdisjoint(id_of(row) for row in live)
         gone_ids.update(id_of(row) for row in gone)
@@ -248,6 +247,8 @@ def _batches(
                 tables.clear()
             tables.append(table)
     yield from _emptied(waiting)
+    if refused:
+        yield pa.concat_tables(refused), False
 
 
 def _emptied(waiting: dict[bool, list[pa.Table]]) -> Iterator[tuple[pa.Table, bool]]:
