@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from pydantic import BaseModel, Field
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, insert, select, update
 
 from activation.alerts import content
 from activation.alerts.content import View
@@ -18,19 +18,22 @@ from activation.alerts.plan import Plan, Told
 from activation.alerts.routes import Routes
 from activation.alerts.store import (
     Measured,
+    alert_changes,
     enqueue_updates,
+    event_rows,
     fingerprint,
-    insert_alert,
+    insert_alerts,
     measured_of,
+    new_alert,
     read_alert,
-    update_alert,
+    told_alone,
     view_of,
-    write_events,
     write_notifications,
 )
 from activation.alerts.subject import PIPELINE, Subject, of_rule, pipeline
 from activation.ops import open_ops, writing
 from activation.ops import tables as t
+from activation.ops.bulk import update_rows
 from activation.ops.failures import PipelineFailure, concerning, record_failures
 from activation.rules.model import Rule
 from lendloop.clock import Clock
@@ -83,6 +86,16 @@ def advance_alerts(settings: Settings, rules: list[Rule], routes: Routes, clock:
     """
     with writing(open_ops(settings)) as connection:
         return _Advance(connection, routes, clock.as_of).run(rules)
+
+
+@dataclass
+class _Written:
+    """What the alerts of one subject have to have written: rows of `alert_event`, holds by reason, changes by id."""
+
+    events: list[dict[str, Any]] = field(default_factory=list)
+    held: defaultdict[str, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
+    changes: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
+    changed_views: list[tuple[int, View]] = field(default_factory=list)
 
 
 @dataclass
@@ -163,21 +176,41 @@ class _Advance:
             row.fingerprint: row
             for row in self.connection.execute(select(t.alert).where(t.alert.c.rule == subject.rule)).all()
         }
+        moved: list[tuple[str, Entity, Alert, tuple[Event, ...]]] = []
+        born: list[dict[str, Any]] = []
         for entity in entities:
-            row = known.get(fingerprint(subject.rule, entity.entity))
-            old = read_alert(row) if row is not None else None
-            alert, events = self._step(subject, entity, old, inhibitor)
+            key = fingerprint(subject.rule, entity.entity)
+            row = known.get(key)
+            alert, events = self._step(subject, entity, read_alert(row) if row is not None else None, inhibitor)
             if alert is None:
                 continue
-            history = not subject.notify_backfill and (first or _is_history(subject, entity, self.now))
-            baseline = row is None and history
+            moved.append((key, entity, alert, events))
             if row is None:
-                alert_id = insert_alert(self.connection, subject, entity.entity, alert, entity.measured, baseline)
-                row = self.connection.execute(select(t.alert).where(t.alert.c.id == alert_id)).one()
-            write_events(self.connection, row.id, alert.episode, events, self.now)
+                baseline = not subject.notify_backfill and (first or _is_history(subject, entity, self.now))
+                born.append(new_alert(subject, entity.entity, alert, entity.measured, baseline))
+        known |= insert_alerts(self.connection, born)
+        written = _Written()
+        for key, entity, alert, events in moved:
+            row = known[key]
+            written.events += event_rows(row.id, alert.episode, events, self.now)
             self._count(alert, events)
             holds = _holds(subject, entity.entity, inhibitor, silences)
-            self._tell(subject, entity, row, alert, events, holds, plan)
+            self._tell(subject, entity, row, alert, events, holds, plan, written)
+        self._write(subject, written)
+
+    def _write(self, subject: Subject, written: _Written) -> None:
+        if written.events:
+            self.connection.execute(insert(t.alert_event), written.events)
+        for reason, alerts in written.held.items():
+            self.held[reason] += len(alerts)
+            write_notifications(self.connection, alerts, "held", reason, self.now)
+        update_rows(self.connection, t.alert, written.changes)
+        alone = told_alone(self.connection, subject.rule) if written.changed_views else set()
+        for alert_id, view in written.changed_views:
+            if (alert_id, view.alert.episode) in alone:
+                self.report.messages += enqueue_updates(
+                    self.connection, alert_id, view, content.alert_message(view), self.now
+                )
 
     def _step(
         self, subject: Subject, entity: Entity, alert: Alert | None, inhibitor: str | None
@@ -208,6 +241,7 @@ class _Advance:
         events: tuple[Event, ...],
         holds: tuple[str, ...],
         plan: Plan,
+        written: _Written,
     ) -> None:
         decision = self._decide(alert, events, holds, subject)
         measured = entity.measured if entity.firing or entity.unseen else measured_of(row)
@@ -217,14 +251,10 @@ class _Advance:
             view = view_of(row, alert, subject, measured, self.routes.link_base)
             plan.add(Told(row.id, view, decision, baseline=bool(row.baseline) and alert.episode == 1))
         elif decision.kind == "hold":
-            self.held[decision.reason] += 1
-            write_notifications(self.connection, [(row.id, alert.episode)], "held", decision.reason, self.now)
-        update_alert(self.connection, row, told, measured)
+            written.held[decision.reason].append((row.id, alert.episode))
+        written.changes.append((row.id, alert_changes(row, told, measured)))
         if events and decision.kind != "notify":
-            view = view_of(row, alert, subject, measured, self.routes.link_base)
-            self.report.messages += enqueue_updates(
-                self.connection, row.id, view, content.alert_message(view), self.now
-            )
+            written.changed_views.append((row.id, view_of(row, alert, subject, measured, self.routes.link_base)))
 
     def _decide(self, alert: Alert, events: tuple[Event, ...], holds: tuple[str, ...], subject: Subject) -> Decision:
         names = {event.name for event in events}

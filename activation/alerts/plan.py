@@ -65,15 +65,15 @@ class Plan:
 
     def _by_receiver(self) -> list[tuple[Receiver, list[Told]]]:
         found: dict[str, tuple[Receiver, list[Told]]] = {}
+        unrouted: list[tuple[int, int]] = []
         for row in self.collected:
             subject = row.view.subject
             receivers = self.routes.receivers(subject.routes, row.view.alert.severity, subject.owner)
             if not receivers:
-                write_notifications(
-                    self.connection, [row.ids], "held", "no route takes its severity and owner", self.now
-                )
+                unrouted.append(row.ids)
             for receiver in receivers:
                 found.setdefault(receiver.name, (receiver, []))[1].append(row)
+        write_notifications(self.connection, unrouted, "held", "no route takes its severity and owner", self.now)
         return list(found.values())
 
     def _digest(self, receiver: Receiver, rows: list[Told]) -> int:
@@ -104,7 +104,7 @@ class Plan:
                 receiver, "group_resolved", content.resolved_message([r.view for r in rows]), rows, "it is over"
             )
             return 1
-        pages = content.paginate([row.view for row in rows])
+        pages = content.paginate([row.view for row in rows[: MAX_PAGES * content.GROUP_PAGE]])
         shown = pages[: 1 if kind == "remind" else MAX_PAGES]
         position = 0
         for number, page in enumerate(shown, start=1):

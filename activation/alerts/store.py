@@ -11,13 +11,16 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select
 
 from activation.alerts.content import View
 from activation.alerts.machine import Alert, Event, Told
 from activation.alerts.routes import Receiver
 from activation.alerts.subject import Subject
 from activation.ops import tables as t
+
+_IDS = 1_000
+"""So many ids go into one statement."""
 
 
 @dataclass(frozen=True)
@@ -75,39 +78,41 @@ def alert_columns(alert: Alert) -> dict[str, Any]:
     }
 
 
-def insert_alert(
-    connection: Connection, subject: Subject, entity: str, alert: Alert, measured: Measured, baseline: bool
-) -> int:
-    """A new alert's row; returns its id."""
-    created: int = connection.execute(
-        insert(t.alert)
-        .values(
-            fingerprint=fingerprint(subject.rule, entity),
-            kind=subject.kind,
-            rule=subject.rule,
-            entity=entity,
-            version=1,
-            baseline=baseline,
-            first_opened_at=alert.opened_at,
-            **_measured_columns(measured),
-            **alert_columns(alert),
-        )
-        .returning(t.alert.c.id)
-    ).scalar_one()
-    return created
+def new_alert(subject: Subject, entity: str, alert: Alert, measured: Measured, baseline: bool) -> dict[str, Any]:
+    """The row of an alert that was not known before."""
+    return {
+        "fingerprint": fingerprint(subject.rule, entity),
+        "kind": subject.kind,
+        "rule": subject.rule,
+        "entity": entity,
+        "version": 1,
+        "baseline": baseline,
+        "first_opened_at": alert.opened_at,
+        **_measured_columns(measured),
+        **alert_columns(alert),
+    }
 
 
-def update_alert(connection: Connection, row: Row[Any], alert: Alert, measured: Measured) -> None:
-    """Bring a row to what is known now; its version grows with its state, and what people wrote stays."""
+def insert_alerts(connection: Connection, rows: list[dict[str, Any]]) -> dict[str, Row[Any]]:
+    """Write new alerts; gives their rows by fingerprint."""
+    if not rows:
+        return {}
+    newest: int = connection.execute(select(func.coalesce(func.max(t.alert.c.id), 0))).scalar_one()
+    connection.execute(insert(t.alert), rows)
+    written = connection.execute(select(t.alert).where(t.alert.c.id > newest)).all()
+    return {row.fingerprint: row for row in written}
+
+
+def alert_changes(row: Row[Any], alert: Alert, measured: Measured) -> dict[str, Any]:
+    """What brings a row to what is known now; its version grows with its state, and what people wrote stays."""
     values = {**alert_columns(alert), **_measured_columns(measured)}
-    changed = {name: value for name, value in values.items() if getattr(row, name) != value}
-    if not changed:
-        return
-    if {"state", "severity", "episode"} & set(changed):
+    known = row._mapping
+    changed = {name: value for name, value in values.items() if known[name] != value}
+    if {"state", "severity", "episode"} & changed.keys():
         changed["version"] = row.version + 1
     if "episode" in changed:
         changed |= {"acknowledged_at": None, "snoozed_at": None, "baseline": False}
-    connection.execute(update(t.alert).where(t.alert.c.id == row.id).values(**changed))
+    return changed
 
 
 def _measured_columns(measured: Measured) -> dict[str, Any]:
@@ -141,30 +146,21 @@ def measured_of(row: Row[Any]) -> Measured:
     return Measured(row.entity_key, row.details, row.value, row.threshold, row.deviance)
 
 
-def write_events(
-    connection: Connection,
-    alert_id: int,
-    episode: int,
-    events: tuple[Event, ...],
-    now: datetime,
-    actor: str = "lendloop",
-) -> None:
-    """What happened to an alert."""
-    if events:
-        connection.execute(
-            insert(t.alert_event),
-            [
-                {
-                    "alert_id": alert_id,
-                    "occurred_at": now,
-                    "episode": episode,
-                    "event": event.name,
-                    "actor": actor,
-                    "reason": event.reason,
-                }
-                for event in events
-            ],
-        )
+def event_rows(
+    alert_id: int, episode: int, events: tuple[Event, ...], now: datetime, actor: str = "lendloop"
+) -> list[dict[str, Any]]:
+    """What happened to an alert, as rows of `alert_event`."""
+    return [
+        {
+            "alert_id": alert_id,
+            "occurred_at": now,
+            "episode": episode,
+            "event": event.name,
+            "actor": actor,
+            "reason": event.reason,
+        }
+        for event in events
+    ]
 
 
 def enqueue(
@@ -201,6 +197,17 @@ def enqueue(
         .returning(t.outbox.c.id)
     ).scalar_one()
     return created
+
+
+def told_alone(connection: Connection, rule: str) -> set[tuple[int, int]]:
+    """The (alert, episode) of a rule that have a Slack message to themselves."""
+    rows = connection.execute(
+        select(t.notification.c.alert_id, t.notification.c.episode)
+        .join(t.outbox, t.outbox.c.id == t.notification.c.outbox_id)
+        .join(t.alert, t.alert.c.id == t.notification.c.alert_id)
+        .where(t.alert.c.rule == rule, t.outbox.c.kind == "alert", t.outbox.c.channel == "slack")
+    )
+    return {(row.alert_id, row.episode) for row in rows}
 
 
 def enqueue_updates(connection: Connection, alert_id: int, view: View, payload: dict[str, Any], now: datetime) -> int:
@@ -245,6 +252,7 @@ def write_notifications(
 
     A hold is written once for as long as its reason stays the same.
     """
+    latest = {} if outbox_id is not None else _last_notifications(connection, [alert_id for alert_id, _ in alerts])
     rows = [
         {
             "alert_id": alert_id,
@@ -256,18 +264,22 @@ def write_notifications(
             "outbox_id": outbox_id,
         }
         for alert_id, episode in alerts
-        if outbox_id is not None or last_notification(connection, alert_id) != (episode, decision, reason)
+        if latest.get(alert_id) != (episode, decision, reason)
     ]
     if rows:
         connection.execute(insert(t.notification), rows)
 
 
-def last_notification(connection: Connection, alert_id: int) -> tuple[int, str, str] | None:
-    """Episode, decision and reason of an alert's newest notification row."""
-    row = connection.execute(
-        select(t.notification.c.episode, t.notification.c.decision, t.notification.c.reason)
-        .where(t.notification.c.alert_id == alert_id)
-        .order_by(t.notification.c.id.desc())
-        .limit(1)
-    ).one_or_none()
-    return (row.episode, row.decision, row.reason) if row else None
+def _last_notifications(connection: Connection, alert_ids: list[int]) -> dict[int, tuple[int, str, str]]:
+    """Episode, decision and reason of each alert's newest notification row."""
+    found: dict[int, tuple[int, str, str]] = {}
+    notification = t.notification.c
+    for at in range(0, len(alert_ids), _IDS):
+        newest = (
+            select(func.max(notification.id))
+            .where(notification.alert_id.in_(alert_ids[at : at + _IDS]))
+            .group_by(notification.alert_id)
+        )
+        for row in connection.execute(select(t.notification).where(notification.id.in_(newest))):
+            found[row.alert_id] = (row.episode, row.decision, row.reason)
+    return found

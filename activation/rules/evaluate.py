@@ -15,6 +15,7 @@ from sqlalchemy import Connection, insert, select, update
 
 from activation.ops import open_ops, writing
 from activation.ops import tables as t
+from activation.ops.bulk import update_rows
 from activation.ops.failures import PipelineFailure, concerning, record_failures, standing_failures
 from activation.rules.model import Rule
 from activation.rules.query import Finding, run_query
@@ -176,6 +177,7 @@ def _keep(
     table = t.finding
     known = {row.entity: row for row in connection.execute(select(table).where(table.c.rule == rule.rule))}
     inserts: list[dict[str, Any]] = []
+    changes: list[tuple[int, dict[str, Any]]] = []
     new = 0
     for finding in findings:
         values: dict[str, Any] = {
@@ -204,16 +206,12 @@ def _keep(
             changed |= {"firing": True, "unseen": True, "first_seen_at": clock.as_of, "cleared_at": None}
         if changed:
             changed |= {"last_seen_at": clock.as_of, "evaluation_id": evaluation_id}
-            connection.execute(update(table).where(table.c.id == old.id).values(**changed))
+        changes.append((old.id, changed))
     if inserts:
         connection.execute(insert(table), inserts)
     ceased = [row.id for row in known.values() if row.firing] if may_clear else []
-    for finding_id in ceased:
-        connection.execute(
-            update(table)
-            .where(table.c.id == finding_id)
-            .values(firing=False, cleared_at=clock.as_of, evaluation_id=evaluation_id)
-        )
+    over = {"firing": False, "cleared_at": clock.as_of, "evaluation_id": evaluation_id}
+    update_rows(connection, table, [*changes, *((finding_id, over) for finding_id in ceased)])
     return new + len(inserts), len(ceased)
 
 
