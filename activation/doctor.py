@@ -216,19 +216,24 @@ def check_ops(settings: Settings) -> list[Finding]:
 
 @contextmanager
 def _peek(settings: Settings) -> Iterator[sa.Connection | None]:
-    """A connection that makes and migrates nothing; None where there is no file yet."""
+    """A connection that makes and migrates nothing; None where there is no file yet.
+
+    SQLite's file is opened as for writing, since one that only reads leaves its log behind, and told not to write.
+    """
     url = sa.make_url(settings.operational_url)
     arguments: dict[str, Any] = {"timeout": CONNECT_TIMEOUT_S}
     if url.get_backend_name() == "sqlite":
         if not url.database or not os.path.exists(url.database):
             yield None
             return
-        url = sa.make_url(f"sqlite:///file:{url.database}?mode=ro&uri=true")
+        url = sa.make_url(f"sqlite:///file:{url.database}?mode=rw&uri=true")
     else:
         arguments = {"connect_timeout": CONNECT_TIMEOUT_S}
     engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args=arguments)
     try:
         with engine.connect() as connection:
+            if connection.dialect.name == "sqlite":
+                connection.exec_driver_sql("pragma query_only = on")
             yield connection
     finally:
         engine.dispose()
