@@ -1,32 +1,34 @@
 """The loan ledger, read from its SQL database into Arrow.
 
 What belongs here: finding what the database has, and reading it by column. What does not: what the
-rows are compared with. PostgreSQL over TCP goes through connectorx; every other dialect through
-its driver's cursor, in blocks that become Arrow columns. Naive timestamps are UTC.
+rows are compared with. PostgreSQL, MySQL and MariaDB over TCP go through connectorx, as streams; every
+other dialect through its driver's cursor, in blocks that become Arrow columns. Naive timestamps are UTC.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
 from ingestion.columns import column_of
-from ingestion.tables import LEDGER, ColumnType, RawTable
+from ingestion.stream import Stream
+from ingestion.tables import LEDGER, MONEY_PRECISION, MONEY_SCALE, RawTable
 from lendloop.errors import ConfigurationError, PermanentError, TransientError
 from lendloop.settings import Settings
 
 REQUIRED = ("m_client", "m_loan")
-BLOCK_ROWS = 100_000
+BLOCK_ROWS = 122_880
+"""As many as a row group of DuckDB has: blocks of another size are put together anew when the warehouse is closed."""
 KEYS_PER_QUERY = 500
-EXACT_SCALE = 10
-"""connectorx gives NUMERIC as decimal128(38,10)."""
 
 
 class LedgerReader:
@@ -102,7 +104,7 @@ class LedgerReader:
         """A hard deletion leaves no trace for a cursor: keys are compared daily. Mirrored tables need none."""
         return 1 if self.follows_cursor(table) else None
 
-    def read(self, table: RawTable, floor: datetime | int | None) -> Iterator[tuple[pa.Table, bool]]:
+    def read(self, table: RawTable, floor: datetime | int | None) -> Iterator[tuple[pa.Table | Stream, bool]]:
         """Batches of the rows from `floor` on (rows without a cursor value too); all of them without one."""
         condition = ""
         if floor is not None:
@@ -120,11 +122,11 @@ class LedgerReader:
         with self._translating(f"counting {table.name}"), self.engine.connect() as connection:
             return int(connection.exec_driver_sql(statement).scalar_one())
 
-    def keys(self, table: RawTable) -> Iterator[pa.Table]:
+    def keys(self, table: RawTable) -> Iterator[pa.Table | Stream]:
         """The key columns of every row."""
         yield from self._select(table, "", columns=table.key)
 
-    def by_key(self, table: RawTable, keys: pa.Table) -> Iterator[pa.Table]:
+    def by_key(self, table: RawTable, keys: pa.Table) -> Iterator[pa.Table | Stream]:
         """The rows with these keys (the first key column must be the only one)."""
         name = table.key[0]
         values = keys.column(name).to_pylist()
@@ -152,10 +154,12 @@ class LedgerReader:
             return f"'{utc:%Y-%m-%d %H:%M:%S}+00:00'"
         return f"'{utc:%Y-%m-%d %H:%M:%S}'"
 
-    def _select(self, table: RawTable, condition: str, columns: tuple[str, ...] | None = None) -> Iterator[pa.Table]:
+    def _select(
+        self, table: RawTable, condition: str, columns: tuple[str, ...] | None = None
+    ) -> Iterator[pa.Table | Stream]:
         names = columns or tuple(self.columns[table.name])
         with self._translating(f"reading {table.name}"):
-            if self.engine.dialect.name == "postgresql" and self.engine.url.host:
+            if self.engine.dialect.name in STREAMED and self.engine.url.host:
                 yield from self._by_connectorx(table, names, condition)
             else:
                 yield from self._by_cursor(table, names, condition)
@@ -178,61 +182,116 @@ class LedgerReader:
     def _doubles(self) -> bool:
         return self.engine.dialect.paramstyle in ("format", "pyformat")
 
-    def _by_connectorx(self, table: RawTable, names: tuple[str, ...], condition: str) -> Iterator[pa.Table]:
+    def _by_connectorx(self, table: RawTable, names: tuple[str, ...], condition: str) -> Iterator[Stream]:
+        """One stream, typed by column; where a value has no Arrow form, a second in which all is text."""
+        forms = STREAMED[self.engine.dialect.name]
         kinds = self.columns[table.name]
-        natural = [
-            self._quote(name) if _is_exact(kinds[name], table.columns.get(name)) else self._as_text(name)
-            for name in names
-        ]
-        try:
-            for batch in self._stream(f"SELECT {', '.join(natural)} FROM {self._name(table)}{condition}"):
-                yield _narrowed(batch, kinds)
-        except BaseException as error:
-            # a panic inside connectorx arrives as PanicException, which is no Exception
-            if not (isinstance(error, RuntimeError | pa.ArrowException) or type(error).__name__ == "PanicException"):
-                raise
+        typed = [forms(self._quote(name), kinds[name]) for name in names]
+        money = {
+            name: decimal for name, form in zip(names, typed, strict=True) if (decimal := form.decimal) is not None
+        }
+        stream = self._stream(table, [form.sql for form in typed], names, condition, money)
+        yield stream
+        if stream.error is None:
+            return
+        self._raise_if_unreachable(table)
+        self.notes.append(f"{table.name}: read again as text, since a value in it has no Arrow form")
+        texts = [forms(self._quote(name), kinds[name]).text for name in names]
+        stream = self._stream(table, texts, names, condition, {})
+        yield stream
+        if stream.error is not None:
             self._raise_if_unreachable(table)
-            self.notes.append(f"{table.name}: read again as text, since a value in it has no Arrow form")
-            texts = ", ".join(self._as_text(name) for name in names)
-            yield from self._stream(f"SELECT {texts} FROM {self._name(table)}{condition}")
+            raise TransientError(f"reading {table.name} at {self._where} broke off: {stream.error}") from None
 
     def _raise_if_unreachable(self, table: RawTable) -> None:
         """Tell a value that connectorx can't take from a database that went away."""
+        self.engine.dispose()
         with self._translating(f"reading {table.name}"), self.engine.connect() as connection:
-            connection.exec_driver_sql(f"SELECT 1 FROM {self._name(table)} WHERE false")
+            connection.exec_driver_sql(f"SELECT 1 FROM {self._name(table)} WHERE 1 = 0")
 
-    def _as_text(self, name: str) -> str:
-        return f"CAST({self._quote(name)} AS text) AS {self._quote(name)}"
-
-    def _stream(self, statement: str) -> Iterator[pa.Table]:
+    def _stream(
+        self,
+        table: RawTable,
+        expressions: list[str],
+        names: tuple[str, ...],
+        condition: str,
+        money: dict[str, pa.DataType],
+    ) -> Stream:
         import connectorx
 
-        url = self.engine.url.set(drivername="postgresql")
-        reader = connectorx.read_sql(
-            url.render_as_string(hide_password=False), statement, return_type="arrow_stream", batch_size=BLOCK_ROWS
-        )
-        for batch in reader:
-            yield pa.Table.from_batches([batch])
+        listed = ", ".join(f"{sql} AS {self._quote(name)}" for sql, name in zip(expressions, names, strict=True))
+        query = f"SELECT {listed} FROM {self._name(table)}{condition}"
+        dialect = self.engine.dialect.name
+        url = self.engine.url.set(drivername="postgresql" if dialect == "postgresql" else "mysql", query={})
+
+        def read() -> pa.RecordBatchReader:
+            return connectorx.read_sql(
+                url.render_as_string(hide_password=False), query, return_type="arrow_stream", batch_size=BLOCK_ROWS
+            )
+
+        def with_money(batch: pa.RecordBatch) -> pa.RecordBatch:
+            for name, kind in money.items():
+                position = batch.schema.get_field_index(name)
+                batch = batch.set_column(position, name, batch.column(position).cast(kind))
+            return batch
+
+        return Stream(read, with_money)
 
 
-def _narrowed(batch: pa.Table, kinds: dict[str, sa.types.TypeEngine[Any]]) -> pa.Table:
-    """connectorx gives every NUMERIC ten decimals: back to those that the column has."""
-    for position, column in enumerate(batch.schema):
-        kind = kinds[column.name]
-        if pa.types.is_decimal(column.type) and isinstance(kind, sa.Numeric) and kind.precision is not None:
-            narrow = pa.decimal128(kind.precision, kind.scale or 0)
-            batch = batch.set_column(position, column.name, batch.column(position).cast(narrow))
-    return batch
+@dataclass(frozen=True)
+class _Form:
+    """How a column is asked for: `sql` as it is read, `text` when all must be text. `decimal`: what the text becomes."""
+
+    sql: str
+    text: str
+    decimal: pa.DataType | None = None
 
 
-def _is_exact(kind: sa.types.TypeEngine[Any], target: ColumnType | None) -> bool:
-    """Whether connectorx hands this PostgreSQL type over without loss; the rest is read as text."""
-    if isinstance(kind, sa.Float):
-        return False
-    if isinstance(kind, sa.Numeric):
-        fits = kind.precision is not None and kind.precision <= 28
-        return fits and (kind.scale or 0) <= EXACT_SCALE and target in (None, "money")
-    return isinstance(kind, sa.Integer | sa.Date | sa.DateTime | sa.Boolean) or type(kind) in (sa.VARCHAR, sa.TEXT)
+def _postgresql(name: str, kind: sa.types.TypeEngine[Any]) -> _Form:
+    """connectorx hands whole numbers, dates, times, booleans and text over without loss; NUMERIC is read as text, which
+    costs less than its own form."""
+    text = f"CAST({name} AS text)"
+    if _is_money(kind):
+        return _Form(text, text, _decimal(kind))
+    natural = isinstance(kind, sa.Integer | sa.Date | sa.DateTime | sa.Boolean) or type(kind) in (sa.VARCHAR, sa.TEXT)
+    return _Form(name if natural else text, text)
+
+
+def _mysql(name: str, kind: sa.types.TypeEngine[Any]) -> _Form:
+    """Dates and times are read as text, since `0000-00-00` is a value there; a TIMESTAMP, which shows itself in the
+    session's zone, from its instant."""
+    text = f"CAST({name} AS CHAR)"
+    if isinstance(kind, mysql.BIT):
+        return _Form(f"CAST({name} AS SIGNED)", f"CAST(CAST({name} AS UNSIGNED) AS CHAR)")
+    if isinstance(kind, mysql.TIMESTAMP):
+        instant = f"UNIX_TIMESTAMP({name})"
+        text = f"CAST(TIMESTAMP '1970-01-01 00:00:00' + INTERVAL {instant} SECOND AS CHAR)"
+        text = f"CASE WHEN {instant} > 0 THEN {text} ELSE CAST({name} AS CHAR) END"
+    elif isinstance(kind, sa.LargeBinary):
+        text = f"HEX({name})"
+    elif isinstance(kind, sa.Integer) and not getattr(kind, "unsigned", False):
+        return _Form(f"CAST({name} AS SIGNED)", text)
+    return _Form(text, text, _decimal(kind) if _is_money(kind) else None)
+
+
+def _is_money(kind: sa.types.TypeEngine[Any]) -> bool:
+    return isinstance(kind, sa.Numeric) and not isinstance(kind, sa.Float) and _decimal(kind) is not None
+
+
+def _decimal(kind: Any) -> pa.DataType | None:
+    """The decimal type of a column that fits raw's money; None where it may not."""
+    if kind.precision is None or not 0 <= (kind.scale or 0) <= MONEY_SCALE:
+        return None
+    whole = kind.precision - (kind.scale or 0)
+    return pa.decimal128(kind.precision, kind.scale or 0) if whole <= MONEY_PRECISION - MONEY_SCALE else None
+
+
+STREAMED: dict[str, Callable[[str, sa.types.TypeEngine[Any]], _Form]] = {
+    "postgresql": _postgresql,
+    "mysql": _mysql,
+    "mariadb": _mysql,
+}
+"""Dialects that connectorx reads over TCP, and how each asks for a column."""
 
 
 def _engine(text: str) -> sa.Engine:

@@ -16,6 +16,7 @@ import time
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import duckdb
@@ -24,12 +25,13 @@ import pyarrow as pa
 from ingestion import quarantine, raw
 from ingestion.crm import mapped_properties
 from ingestion.declarations import declaration_faults
-from ingestion.pipeline import Loader, discard_leftovers, has_leftovers, prune
+from ingestion.pipeline import Delivery, Loader, discard_leftovers, has_leftovers, prune
 from ingestion.raw import TableState, prepare_raw
 from ingestion.replay import Replay
 from ingestion.report import SourceReport, TableCounts
-from ingestion.scratch import Scratch
+from ingestion.scratch import Scratch, keys_in
 from ingestion.state import SourceMemory
+from ingestion.stream import Stream
 from ingestion.tables import TABLES, RawTable
 from lendloop.clock import Clock
 from lendloop.errors import ConfigurationError, LendloopError, PermanentError
@@ -45,6 +47,7 @@ __all__ = ["SourceReport", "check", "load_source", "prepare_raw", "replay_quaran
 
 SHRINK_FROM_ROWS = 100
 """A table that holds fewer rows may shrink as it likes."""
+KEYS_AT_ONCE = 50_000
 
 
 class Reader(Protocol):
@@ -55,10 +58,10 @@ class Reader(Protocol):
 
     def has(self, table: RawTable) -> bool: ...
     def follows_cursor(self, table: RawTable) -> bool: ...
-    def read(self, table: RawTable, floor: datetime | int | None) -> Iterator[tuple[pa.Table, bool]]: ...
+    def read(self, table: RawTable, floor: datetime | int | None) -> Iterator[tuple[pa.Table | Stream, bool]]: ...
     def weight(self, table: RawTable) -> int | None: ...
-    def keys(self, table: RawTable) -> Iterator[pa.Table]: ...
-    def by_key(self, table: RawTable, keys: pa.Table) -> Iterator[pa.Table]: ...
+    def keys(self, table: RawTable) -> Iterator[pa.Table | Stream]: ...
+    def by_key(self, table: RawTable, keys: pa.Table) -> Iterator[pa.Table | Stream]: ...
     def compare_every_days(self, table: RawTable) -> int | None: ...
 
 
@@ -180,7 +183,13 @@ class _Load:
                 due = self._is_due(reader, table)
                 whole = not reader.follows_cursor(table) or (due and not reader.lists_keys)
                 state = raw.read_table_state(
-                    connection, table, as_of=self.clock.as_of, lag_minutes=self.settings.lag_minutes, whole=whole
+                    connection,
+                    table,
+                    self.spool,
+                    as_of=self.clock.as_of,
+                    lag_minutes=self.settings.lag_minutes,
+                    whole=whole,
+                    recount=due,
                 )
                 progress.append(_Progress(table, state, whole=state.floor is None, compare=due and state.total > 0))
         return progress
@@ -203,7 +212,7 @@ class _Load:
         one.left = scratch.settle(table.name)
         if one.whole:
             self._refuse_shrinking(scratch, one)
-            one.compare = scratch.unseen(table.name) > 0
+            one.compare = one.state.total > 0 and scratch.unseen(table.name) > 0
             if reader.follows_cursor(table):
                 self.memory.compared_on[table.name] = self.today
 
@@ -215,10 +224,11 @@ class _Load:
             for one in progress:
                 self._classify_one(connection, scratch, one)
 
-    @staticmethod
-    def _classify_one(connection: duckdb.DuckDBPyConnection, scratch: Scratch, one: _Progress) -> None:
+    def _classify_one(self, connection: duckdb.DuckDBPyConnection, scratch: Scratch, one: _Progress) -> None:
         name = one.table.name
-        scratch.mark(name, raw.classify(connection, one.table, scratch.candidates(name)))
+        verdicts = self.spool / f"verdicts_{name}.parquet"
+        raw.classify(connection, one.table, scratch.candidates(name), verdicts)
+        scratch.mark(name, verdicts)
         one.left = scratch.count(f"f_{name}")
 
     def _compare_keys(self, reader: Reader, scratch: Scratch, progress: list[_Progress]) -> None:
@@ -235,19 +245,22 @@ class _Load:
                 self.memory.compared_on[one.table.name] = self.today
         if not wanted:
             return
-        missing: list[tuple[_Progress, pa.Table]] = []
+        late: list[tuple[_Progress, Path]] = []
         with open_warehouse(self.home, f"compare keys of {self.source}", self.settings.lock_timeout_s) as connection:
             for one in wanted:
                 name = one.table.name
                 if not one.whole and not reader.lists_keys:
                     self._classify_one(connection, scratch, one)
-                scratch.retire(name, raw.rows_not_in(connection, one.table, scratch.seen(name)))
-                if reader.lists_keys and not one.whole:
-                    missing.append((one, raw.keys_not_live(connection, one.table, scratch.only_listed(name))))
-        late = [(one, keys) for one, keys in missing if keys.num_rows]
-        for one, keys in late:
-            for batch in reader.by_key(one.table, keys):
-                scratch.take(one.table.name, batch)
+                gone, missing = (self.spool / f"{what}_{name}.parquet" for what in ("gone", "missing"))
+                if raw.rows_not_in(connection, one.table, scratch.seen(name), gone):
+                    scratch.retire(name, gone)
+                listed = reader.lists_keys and not one.whole
+                if listed and raw.keys_not_live(connection, one.table, scratch.only_listed(name), missing):
+                    late.append((one, missing))
+        for one, missing in late:
+            for keys in keys_in(missing, KEYS_AT_ONCE):
+                for batch in reader.by_key(one.table, keys):
+                    scratch.take(one.table.name, batch)
             one.left = scratch.settle(one.table.name)
         self._classify(scratch, [one for one, _ in late])
 
@@ -280,9 +293,15 @@ class _Load:
             )
 
     def _keep_bad(self, scratch: Scratch, one: _Progress, load_id: str, moment: datetime) -> None:
-        one.quarantined = quarantine.store(
-            self.home, self.source, one.table.name, scratch.bad(one.table.name), load_id=load_id, quarantined_at=moment
-        )
+        for number, bad in enumerate(scratch.bad(one.table.name)):
+            one.quarantined += quarantine.store(
+                self.home,
+                self.source,
+                one.table.name,
+                bad,
+                load_id=f"{load_id}_{number}" if number else load_id,
+                quarantined_at=moment,
+            )
         if one.quarantined:
             self.notes.append(
                 f"{one.table.name}: {one.quarantined} row(s) to quarantine, see "
@@ -314,7 +333,10 @@ def write_rows(
     """Load the rows that `scratch` has for these tables: staged without the warehouse's lock, loaded under it."""
     home = settings.home
     loader = Loader(home, source)
-    loader.stage(tables, lambda name: scratch.to_write(name, loaded_at))
+    deliveries = [
+        Delivery(table, scratch.to_write(table.name), scratch.written_columns(table.name)) for table in tables
+    ]
+    loader.stage(deliveries, loaded_at=loaded_at, as_of=scratch.as_of)
     with warehouse_lock(home, f"load {source}", settings.lock_timeout_s):
         try:
             loader.finish()
@@ -364,6 +386,7 @@ def replay_quarantine(source: SourceName, settings: Settings, clock: Clock, tabl
                 )
         finally:
             scratch.close()
+            shutil.rmtree(scratch.folder, ignore_errors=True)
     report.duration_s = round(time.monotonic() - started, 3)
     return report.add_up()
 

@@ -2,7 +2,8 @@
 
 What belongs here: everything that knows dlt. What does not: reading vendors, casting, comparing.
 
-Reading state from the warehouse instead of dlt's own makes a load repeatable: whatever is left of a
+A load brings one Parquet file a table, ready as it is: dlt takes it into its package as it stands, and our load job
+merges it by key in one pass and one transaction, without a staging dataset. Reading state from the warehouse instead of dlt's own makes a load repeatable: whatever is left of a
 killed one may be finished or thrown away, and rows are written by key, so none is lost or doubled.
 dlt is imported when a load has rows to write, not before.
 """
@@ -11,22 +12,38 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
+import pyarrow.parquet as pq
 
 from ingestion.contract import quoted
-from ingestion.tables import RawTable, Source
+from ingestion.raw import MEMORY_LIMIT, merge_file
+from ingestion.tables import TABLES, RawTable, Source
 from lendloop.errors import PermanentError
 from lendloop.home import Home
 
 KEPT_STATE_ROWS = 200
 """Rows of dlt's bookkeeping tables that are kept; it never deletes any itself."""
 
-Rows = Callable[[str], Iterator[pa.Table]]
+FORMAT = "csv"
+"""What a package calls our Parquet files. dlt carries a file into the load as it is only under a name that its normaliser
+does not read; what is called parquet it writes anew."""
+LOADED_AT, AS_OF = "x-loaded-at", "x-as-of"
+"""Hints of a table in a package: the moments with which its rows are written."""
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """The rows to write of one table: a Parquet file with each key once, and which of its columns are meant."""
+
+    table: RawTable
+    file: Path
+    columns: frozenset[str]
 
 
 def dlt_for(home: Home) -> Any:
@@ -34,45 +51,97 @@ def dlt_for(home: Home) -> Any:
     os.environ["DLT_DATA_DIR"] = str(home.dlt)
     os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"
     os.environ.setdefault("RUNTIME__LOG_LEVEL", "ERROR")
-    os.environ["NORMALIZE__PARQUET_NORMALIZER__ADD_DLT_LOAD_ID"] = "true"
     os.environ["LOAD__DELETE_COMPLETED_JOBS"] = "true"
-    os.environ["LOAD__TRUNCATE_STAGING_DATASET"] = "true"
+    os.environ["LOAD__WORKERS"] = "1"
     import dlt
 
     return dlt
 
 
-def _resources(dlt: Any, tables: list[RawTable], rows: Rows) -> list[Any]:
-    return [
-        dlt.resource(
-            rows(table.name),
-            name=table.name,
-            write_disposition={"disposition": "merge", "strategy": "delete-insert"},
-            primary_key=list(table.key),
-            file_format="parquet",
+def _resources(dlt: Any, deliveries: list[Delivery], moments: dict[str, str]) -> list[Any]:
+    def rows_of(delivery: Delivery) -> Iterator[Any]:
+        with pq.ParquetFile(delivery.file) as file:
+            rows, empty = file.metadata.num_rows, file.schema_arrow.empty_table()
+        empty = empty.select([name for name in empty.column_names if name in delivery.columns])
+        yield dlt.mark.with_file_import(str(delivery.file), FORMAT, rows, hints=empty)
+
+    resources = []
+    for delivery in deliveries:
+        resource = dlt.resource(
+            rows_of(delivery),
+            name=delivery.table.name,
+            write_disposition="append",
+            primary_key=list(delivery.table.key),
+            file_format=FORMAT,
         )
-        for table in tables
-    ]
+        resource.apply_hints(additional_table_hints=moments)
+        resources.append(resource)
+    return resources
 
 
-def make_source(home: Home, source: Source, tables: list[RawTable], rows: Rows) -> Any:
-    """The dlt source of that name: one resource a table, Arrow tables merged into raw by key."""
+def make_source(home: Home, source: Source, deliveries: list[Delivery], moments: dict[str, str]) -> Any:
+    """The dlt source of that name: one resource a table, whose file is merged into raw by key."""
     dlt = dlt_for(home)
 
     def crm() -> Any:
         """HubSpot: contacts and deals."""
-        return _resources(dlt, tables, rows)
+        return _resources(dlt, deliveries, moments)
 
     def ledger() -> Any:
         """The loan ledger's SQL tables."""
-        return _resources(dlt, tables, rows)
+        return _resources(dlt, deliveries, moments)
 
     def support() -> Any:
         """Zendesk: tickets, users and ticket events."""
-        return _resources(dlt, tables, rows)
+        return _resources(dlt, deliveries, moments)
 
     function = {"crm": crm, "ledger": ledger, "support": support}[source]
     return dlt.source(function, name=source, max_table_nesting=0)()
+
+
+def _destination(home: Home, source: Source) -> Any:
+    """dlt's DuckDB, whose load jobs for our tables merge by key, totals included, and may be repeated."""
+    from dlt.destinations.impl.duckdb.duck import DuckDbClient, DuckDbCopyJob
+    from dlt.destinations.impl.duckdb.factory import duckdb
+
+    tables = {table.name: table for table in TABLES[source]}
+
+    class MergeJob(DuckDbCopyJob):  # type: ignore[misc]
+        def run(self) -> None:
+            client, hints = self._job_client.sql_client, self._load_table
+            with client.begin_transaction():
+                merge_file(
+                    client.native_connection,
+                    tables[self.load_table_name],
+                    Path(self._file_path),
+                    list(hints["columns"]),
+                    load_id=self._load_id,
+                    loaded_at=datetime.fromisoformat(hints[LOADED_AT]),
+                    as_of=datetime.fromisoformat(hints[AS_OF]),
+                )
+
+    class MergingClient(DuckDbClient):  # type: ignore[misc]
+        def create_load_job(self, table: Any, file_path: str, load_id: str, restore: bool = False) -> Any:
+            if table["name"] in tables:
+                return MergeJob(file_path)
+            return super().create_load_job(table, file_path, load_id, restore)
+
+    class Warehouse(duckdb):  # type: ignore[misc]
+        def _raw_capabilities(self) -> Any:
+            capabilities = super()._raw_capabilities()
+            capabilities.preferred_loader_file_format = "parquet"
+            capabilities.supported_loader_file_formats = ["parquet", "jsonl", FORMAT]
+            return capabilities
+
+        @property
+        def client_class(self) -> Any:
+            return MergingClient
+
+    from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
+
+    credentials = DuckDbCredentials(str(home.warehouse))
+    credentials.global_config = {"memory_limit": MEMORY_LIMIT}
+    return Warehouse(credentials=credentials, destination_name="duckdb")
 
 
 class Loader:
@@ -87,14 +156,15 @@ class Loader:
         self.pipeline = dlt.pipeline(
             pipeline_name=source,
             pipelines_dir=str(packages),
-            destination=dlt.destinations.duckdb(credentials=str(home.warehouse)),
+            destination=_destination(home, source),
             dataset_name=f"raw_{source}",
         )
 
-    def stage(self, tables: list[RawTable], rows: Rows) -> None:
+    def stage(self, deliveries: list[Delivery], *, loaded_at: datetime, as_of: datetime) -> None:
         """Extract and normalise: afterwards a load package waits on disk."""
+        moments = {LOADED_AT: loaded_at.isoformat(), AS_OF: as_of.isoformat()}
         with self._translating("staging"):
-            self.pipeline.extract(make_source(self.home, self.source, tables, rows), loader_file_format="parquet")
+            self.pipeline.extract(make_source(self.home, self.source, deliveries, moments))
             self.pipeline.normalize()
 
     def finish(self) -> None:

@@ -1,18 +1,20 @@
-"""The raw schemas in the warehouse: making them, and reading what they hold.
+"""The raw schemas in the warehouse: making them, reading what they hold, merging a file of rows into a table.
 
 What belongs here: SQL on raw tables, on a connection that the caller opened under the lock.
-What does not: sources, and writing rows (that is the loader's).
+What does not: sources, and when rows are written (that is the loader's).
+
+What is exchanged with a load's scratch goes through Parquet files, so that no table is ever in memory as a whole.
+`_totals` of each raw schema says what its tables hold; it is written in the transaction that writes the rows.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
-from ingestion.contract import LOAD_COLUMNS, SQL_TYPES, quoted, type_of_sql, weight
+from ingestion.contract import LOAD_COLUMNS, SQL_TYPES, literal, quoted, type_of_sql, weight
 from ingestion.tables import TABLES, TECHNICAL_COLUMNS, ColumnType, RawTable
 from lendloop.settings import Settings
 from lendloop.warehouse import open_warehouse
@@ -22,6 +24,13 @@ if TYPE_CHECKING:
 
 FUTURE_TOLERANCE = timedelta(days=1)
 """A cursor further ahead of the clock than this is a mistake in the source and does not move the window."""
+MEMORY_LIMIT = "3GB"
+"""Of each DuckDB that a load opens; beyond it they spill beside their file."""
+
+_TOTALS = (
+    "table_name VARCHAR, rows BIGINT, live BIGINT, live_weight HUGEINT, top_cursor BIGINT, "
+    "last_loaded_at TIMESTAMP WITH TIME ZONE, load_id VARCHAR"
+)
 
 
 @dataclass(frozen=True)
@@ -29,8 +38,8 @@ class TableState:
     """What raw holds of a table: where its cursor stands, live rows, columns beyond the declared ones.
 
     `live_weight` sums `ingestion.contract.weight` over the live rows, to compare with the source's.
-    `floor` is the cursor from which to read again (None: from the start). `known` has the key
-    columns, `_row_hash` and `is_deleted` of the rows that will be read again.
+    `floor` is the cursor from which to read again (None: from the start). `known` is a Parquet file with
+    the key columns, `_row_hash` and `is_deleted` of the rows that will be read again; None where there are none.
     """
 
     floor: datetime | int | None
@@ -39,7 +48,17 @@ class TableState:
     total: int
     extra_columns: dict[str, ColumnType]
     last_loaded_at: datetime | None
-    known: pa.Table = field(repr=False)
+    known: Path | None
+
+
+@dataclass(frozen=True)
+class _Totals:
+    rows: int
+    live: int
+    live_weight: int
+    top_cursor: int | None
+    last_loaded_at: datetime | None
+    load_id: str | None
 
 
 def prepare_raw(settings: Settings) -> None:
@@ -51,6 +70,7 @@ def prepare_raw(settings: Settings) -> None:
 
 def create_tables(connection: duckdb.DuckDBPyConnection) -> None:
     """The work of `prepare_raw` on an open connection."""
+    connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
     existing: dict[str, set[str]] = {}
     for schema, table, column in connection.execute(
         "SELECT schema_name, table_name, column_name FROM duckdb_columns() WHERE schema_name LIKE 'raw_%'"
@@ -59,6 +79,8 @@ def create_tables(connection: duckdb.DuckDBPyConnection) -> None:
     for tables in TABLES.values():
         for table in tables:
             _create_table(connection, table, existing.get(f"{table.schema}.{table.name}"))
+        if f"{tables[0].schema}._totals" not in existing:
+            connection.execute(f"CREATE TABLE IF NOT EXISTS {tables[0].schema}._totals ({_TOTALS})")
 
 
 def _create_table(connection: duckdb.DuckDBPyConnection, table: RawTable, existing: set[str] | None) -> None:
@@ -76,11 +98,32 @@ def _create_table(connection: duckdb.DuckDBPyConnection, table: RawTable, existi
             )
 
 
+def _name(table: RawTable) -> str:
+    return f"{table.schema}.{table.name}"
+
+
+def _same_key(table: RawTable, left: str, right: str) -> str:
+    return " AND ".join(f"{left}.{quoted(key)} = {right}.{quoted(key)}" for key in table.key)
+
+
+def _file(path: Path) -> str:
+    return f"read_parquet({literal(str(path))})"
+
+
 def read_table_state(
-    connection: duckdb.DuckDBPyConnection, table: RawTable, *, as_of: datetime, lag_minutes: int, whole: bool
+    connection: duckdb.DuckDBPyConnection,
+    table: RawTable,
+    folder: Path,
+    *,
+    as_of: datetime,
+    lag_minutes: int,
+    whole: bool,
+    recount: bool = False,
 ) -> TableState:
-    """The state of one raw table; with `whole`, every row counts as read again."""
-    name = f"{table.schema}.{table.name}"
+    """The state of one raw table; with `whole`, every row counts as read again. `known` is written to `folder`.
+
+    With `recount` the totals are not believed but counted, and mended where they are wrong.
+    """
     extra = {
         column: type_of_sql(kind)
         for column, kind in connection.execute(
@@ -89,81 +132,201 @@ def read_table_state(
         ).fetchall()
         if column not in table.columns and column not in TECHNICAL_COLUMNS and column not in LOAD_COLUMNS
     }
-    total, live, live_weight, last_loaded_at = connection.execute(
+    totals = _totals(connection, table, as_of, recount=recount)
+    floor = None if whole else _floor(connection, table, totals, as_of, lag_minutes)
+    known = None
+    if totals.rows:
+        condition = "true"
+        if floor is not None:
+            cursor = quoted(str(table.cursor))
+            moment = f"TIMESTAMPTZ {literal(floor.isoformat())}" if isinstance(floor, datetime) else str(floor)
+            condition = f"({cursor} >= {moment} OR {cursor} IS NULL)"
+            if table.source == "crm":
+                condition = f"({condition} OR _deleted_at IS NOT NULL)"
+        known = folder / f"known_{table.name}.parquet"
+        keys = ", ".join(quoted(key) for key in table.key)
+        _write(
+            connection,
+            f"SELECT {keys}, _row_hash, _deleted_at IS NOT NULL AS is_deleted FROM {_name(table)} WHERE {condition}",
+            known,
+        )
+    return TableState(floor, totals.live, totals.live_weight, totals.rows, extra, totals.last_loaded_at, known)
+
+
+def _write(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> int:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    [(rows,)] = connection.execute(f"COPY ({query}) TO {literal(str(path))} (FORMAT parquet)").fetchall()
+    return int(rows)
+
+
+def _totals(connection: duckdb.DuckDBPyConnection, table: RawTable, as_of: datetime, *, recount: bool) -> _Totals:
+    """What the table holds. Counted where nothing is written down, or where it can't be right."""
+    found = connection.execute(
+        f"SELECT * EXCLUDE (table_name) FROM {table.schema}._totals WHERE table_name = ?", [table.name]
+    ).fetchall()
+    [(rows,)] = connection.execute(f"SELECT count(*) FROM {_name(table)}").fetchall()
+    kept = _Totals(*found[0]) if len(found) == 1 else None
+    if kept is not None and kept.rows == rows and not recount:
+        return kept
+    if not rows and kept is None:
+        return _Totals(0, 0, 0, None, None, None)
+    counted = _count(connection, table, _name(table), as_of, kept.load_id if kept else None)
+    if counted != kept:
+        _keep_totals(connection, table, counted)
+    return counted
+
+
+def _count(
+    connection: duckdb.DuckDBPyConnection, table: RawTable, relation: str, as_of: datetime, load_id: str | None
+) -> _Totals:
+    top = "CAST(NULL AS BIGINT)"
+    if table.cursor is not None:
+        cursor, ahead = quoted(table.cursor), as_of + FUTURE_TOLERANCE
+        number = f"epoch_us({cursor})" if table.columns[table.cursor] == "timestamp" else cursor
+        top = f"max({number}) FILTER ({number} <= {_as_number(table, ahead)})"
+    [row] = connection.execute(
         f"SELECT count(*), count(*) FILTER (_deleted_at IS NULL), "
-        f"coalesce(sum({weight(table)}) FILTER (_deleted_at IS NULL), 0), max(_loaded_at) FROM {name}"
-    ).fetchall()[0]
-    floor = None if whole else _floor(connection, table, as_of, lag_minutes)
-    keys = ", ".join(quoted(key) for key in table.key)
-    condition, values = "true", []
-    if floor is not None:
-        condition, values = f"({quoted(str(table.cursor))} >= ? OR {quoted(str(table.cursor))} IS NULL)", [floor]
-        if table.source == "crm":
-            condition = f"({condition} OR _deleted_at IS NOT NULL)"
-    known = connection.sql(
-        f"SELECT {keys}, _row_hash, _deleted_at IS NOT NULL AS is_deleted FROM {name} WHERE {condition}", params=values
-    ).to_arrow_table()
-    return TableState(floor, int(live), int(live_weight), int(total), extra, last_loaded_at, known)
+        f"coalesce(sum({weight(table)}) FILTER (_deleted_at IS NULL), 0), {top}, max(_loaded_at) FROM {relation}"
+    ).fetchall()
+    rows, live, live_weight, top_cursor, last_loaded_at = row
+    return _Totals(rows, live, live_weight, top_cursor, last_loaded_at, load_id)
+
+
+def _as_number(table: RawTable, moment: datetime) -> int:
+    is_time = table.columns[str(table.cursor)] == "timestamp"
+    return round(moment.timestamp() * 1_000_000) if is_time else int(moment.timestamp())
+
+
+def _keep_totals(connection: duckdb.DuckDBPyConnection, table: RawTable, totals: _Totals) -> None:
+    connection.execute(f"DELETE FROM {table.schema}._totals WHERE table_name = ?", [table.name])
+    connection.execute(
+        f"INSERT INTO {table.schema}._totals VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [
+            table.name,
+            totals.rows,
+            totals.live,
+            totals.live_weight,
+            totals.top_cursor,
+            totals.last_loaded_at,
+            totals.load_id,
+        ],
+    )
 
 
 def _floor(
-    connection: duckdb.DuckDBPyConnection, table: RawTable, as_of: datetime, lag_minutes: int
+    connection: duckdb.DuckDBPyConnection, table: RawTable, totals: _Totals, as_of: datetime, lag_minutes: int
 ) -> datetime | int | None:
     if table.cursor is None:
         return None
-    ahead = as_of + FUTURE_TOLERANCE
-    is_time = table.columns[table.cursor] == "timestamp"
-    [(top,)] = connection.execute(
-        f"SELECT max({quoted(table.cursor)}) FROM {table.schema}.{table.name} WHERE {quoted(table.cursor)} <= ?",
-        [ahead if is_time else int(ahead.timestamp())],
-    ).fetchall()
+    top = totals.top_cursor
+    if top is not None and top > _as_number(table, as_of + FUTURE_TOLERANCE):
+        top = _count(connection, table, _name(table), as_of, None).top_cursor
     if top is None:
         return None
     # a source whose clock was ahead stamps later rows lower once it is right again
-    if isinstance(top, datetime):
-        return (min(top, as_of) - timedelta(minutes=lag_minutes)).replace(microsecond=0)
-    return min(int(top), int(as_of.timestamp())) - lag_minutes * 60
+    top = min(top, _as_number(table, as_of))
+    if table.columns[table.cursor] == "timestamp":
+        return datetime.fromtimestamp(top // 1_000_000, UTC) - timedelta(minutes=lag_minutes)
+    return top - lag_minutes * 60
 
 
-def classify(connection: duckdb.DuckDBPyConnection, table: RawTable, candidates: pa.Table) -> pa.Table:
-    """What raw has of each candidate (key columns, `_row_hash`, `is_deleted`, `_mended`): the key columns and `was`.
+def merge_file(
+    connection: duckdb.DuckDBPyConnection,
+    table: RawTable,
+    file: Path,
+    columns: list[str],
+    *,
+    load_id: str,
+    loaded_at: datetime,
+    as_of: datetime,
+) -> None:
+    """Write the rows of `file` (each key once) over those of the same key, and the totals; the caller holds a transaction.
 
-    `was` is new, same (also what a replay made of the row, `_mended`), live (other content, raw has it live) or gone
-    (raw has it as deleted).
+    `columns` are those of the table that the file may have. Does nothing when this load wrote the table already, so
+    that a load that was killed between its commit and its bookkeeping can be finished.
     """
-    connection.register("candidates", candidates)
-    same_key = " AND ".join(f"raw.{quoted(key)} = candidates.{quoted(key)}" for key in table.key)
-    result = connection.sql(
-        f"""SELECT {", ".join(f"candidates.{quoted(key)}" for key in table.key)},
-            CASE WHEN raw._row_hash IS NULL THEN 'new'
-                 WHEN (raw._row_hash = candidates._row_hash OR raw._row_hash = candidates._mended)
-                      AND (raw._deleted_at IS NOT NULL) = candidates.is_deleted THEN 'same'
+    before = _totals(connection, table, as_of, recount=False)
+    if before.load_id == load_id:
+        return
+    replaced = _Totals(0, 0, 0, None, None, None)
+    if before.rows:
+        held = f"{_name(table)} AS raw WHERE EXISTS (SELECT 1 FROM {_file(file)} AS new WHERE {_same_key(table, 'raw', 'new')})"
+        replaced = _count(connection, table, held, as_of, None)
+        if replaced.rows:
+            connection.execute(f"DELETE FROM {held}")
+    in_file = {str(row[0]) for row in connection.execute(f"DESCRIBE SELECT * FROM {_file(file)}").fetchall()}
+    names = ", ".join(quoted(name) for name in columns if name in in_file)
+    constants = {
+        "_loaded_at": f"TIMESTAMPTZ {literal(loaded_at.isoformat())}",
+        LOAD_COLUMNS[0]: literal(load_id),
+    } | ({} if "_deleted_at" in in_file else {"_deleted_at": "CAST(NULL AS TIMESTAMPTZ)"})
+    added = ", ".join(f"{value} AS {quoted(name)}" for name, value in constants.items())
+    rows = f"(SELECT {names}, {added} FROM {_file(file)})"
+    connection.execute(f"INSERT INTO {_name(table)} BY NAME SELECT * FROM {rows}")
+    written = _count(connection, table, rows, as_of, None)
+    tops = [top for top in (before.top_cursor, written.top_cursor) if top is not None]
+    _keep_totals(
+        connection,
+        table,
+        _Totals(
+            before.rows - replaced.rows + written.rows,
+            before.live - replaced.live + written.live,
+            before.live_weight - replaced.live_weight + written.live_weight,
+            max(tops, default=None),
+            loaded_at,
+            load_id,
+        ),
+    )
+
+
+def classify(connection: duckdb.DuckDBPyConnection, table: RawTable, candidates: Path, verdicts: Path) -> None:
+    """Say what raw has of each candidate (key columns, `_row_hash`, `is_deleted`, `_mended`): the key columns and `was`.
+
+    `was` is same (also what a replay made of the row, `_mended`), live (other content, raw has it live) or gone
+    (raw has it as deleted); a row that raw does not have is not mentioned.
+    """
+    keys = ", ".join(f"new.{quoted(key)}" for key in table.key)
+    _write(
+        connection,
+        f"""SELECT {keys},
+            CASE WHEN (raw._row_hash = new._row_hash OR raw._row_hash = new._mended)
+                      AND (raw._deleted_at IS NOT NULL) = new.is_deleted THEN 'same'
                  WHEN raw._deleted_at IS NULL THEN 'live' ELSE 'gone' END AS was
-        FROM candidates LEFT JOIN {table.schema}.{table.name} AS raw ON {same_key}"""
-    ).to_arrow_table()
-    connection.unregister("candidates")
-    return result
+        FROM {_file(candidates)} AS new JOIN {_name(table)} AS raw ON {_same_key(table, "raw", "new")}""",
+        verdicts,
+    )
 
 
-def rows_not_in(connection: duckdb.DuckDBPyConnection, table: RawTable, seen: pa.Table) -> pa.Table:
-    """The live raw rows whose key is not among `seen`, with every column but the loader's."""
-    connection.register("seen", seen)
-    same_key = " AND ".join(f"raw.{quoted(key)} = seen.{quoted(key)}" for key in table.key)
-    rows = connection.sql(
-        f"SELECT * EXCLUDE ({', '.join(LOAD_COLUMNS)}) FROM {table.schema}.{table.name} AS raw "
-        f"WHERE _deleted_at IS NULL AND NOT EXISTS (SELECT 1 FROM seen WHERE {same_key})"
-    ).to_arrow_table()
-    connection.unregister("seen")
-    return rows
+def rows_not_in(connection: duckdb.DuckDBPyConnection, table: RawTable, seen: Path, gone: Path) -> int:
+    """Write the live raw rows whose key is not among `seen`, with every column but the loader's; returns how many."""
+    return _write(
+        connection,
+        f"SELECT * EXCLUDE ({', '.join(LOAD_COLUMNS)}) FROM {_name(table)} AS raw WHERE _deleted_at IS NULL "
+        f"AND NOT EXISTS (SELECT 1 FROM {_file(seen)} AS seen WHERE {_same_key(table, 'raw', 'seen')})",
+        gone,
+    )
 
 
-def keys_not_live(connection: duckdb.DuckDBPyConnection, table: RawTable, seen: pa.Table) -> pa.Table:
-    """The keys among `seen` that raw does not hold live."""
-    connection.register("seen", seen)
-    same_key = " AND ".join(f"raw.{quoted(key)} = seen.{quoted(key)}" for key in table.key)
-    keys = connection.sql(
-        f"SELECT * FROM seen WHERE NOT EXISTS (SELECT 1 FROM {table.schema}.{table.name} AS raw "
-        f"WHERE raw._deleted_at IS NULL AND {same_key})"
-    ).to_arrow_table()
-    connection.unregister("seen")
-    return keys
+def keys_not_live(connection: duckdb.DuckDBPyConnection, table: RawTable, seen: Path, missing: Path) -> int:
+    """Write the keys among `seen` that raw does not hold live; returns how many."""
+    return _write(
+        connection,
+        f"SELECT * FROM {_file(seen)} AS seen WHERE NOT EXISTS (SELECT 1 FROM {_name(table)} AS raw "
+        f"WHERE raw._deleted_at IS NULL AND {_same_key(table, 'raw', 'seen')})",
+        missing,
+    )
+
+
+def cursors(connection: duckdb.DuckDBPyConnection, table: RawTable, held: Path) -> int:
+    """Write the key columns, `cursor_in_raw` and `is_gone` of the rows that have a cursor value; returns how many.
+
+    Deleted rows are among them only where the table keeps rows without their bad values.
+    """
+    keys = ", ".join(quoted(key) for key in table.key)
+    cursor, live_only = quoted(str(table.cursor)), "" if table.keeps_rows else "AND _deleted_at IS NULL"
+    return _write(
+        connection,
+        f"SELECT {keys}, {cursor} AS cursor_in_raw, _deleted_at IS NOT NULL AS is_gone FROM {_name(table)} "
+        f"WHERE {cursor} IS NOT NULL {live_only}",
+        held,
+    )

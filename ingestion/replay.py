@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from ingestion import quarantine, raw
 from ingestion.columns import as_text
-from ingestion.contract import quoted
+from ingestion.contract import literal, quoted
 from ingestion.scratch import DUPLICATE_KEY, Scratch
 from ingestion.support import FLAGS, flags_of, meant_tags
 from ingestion.tables import RawTable
@@ -43,11 +43,14 @@ class Replay:
             raw.create_tables(connection)
             with_rows = []
             for table in tables:
-                state = raw.read_table_state(connection, table, as_of=as_of, lag_minutes=0, whole=False)
+                state = raw.read_table_state(
+                    connection, table, self.scratch.folder, as_of=as_of, lag_minutes=0, whole=False
+                )
                 self.scratch.start(table, state)
                 if self._take_one(table):
                     self._drop_superseded(connection, table)
-                    verdicts = raw.classify(connection, table, self.scratch.candidates(table.name))
+                    verdicts = self.scratch.folder / f"verdicts_{table.name}.parquet"
+                    raw.classify(connection, table, self.scratch.candidates(table.name), verdicts)
                     self.scratch.mark(table.name, verdicts)
                     self.outcomes[table.name] |= self.scratch.hashes(table.name)
                     if self.scratch.count(f"f_{table.name}"):
@@ -83,12 +86,8 @@ class Replay:
         bad value, which raw has live where the table keeps such rows."""
         if table.cursor is None:
             return
-        keys = ", ".join(quoted(key) for key in table.key)
-        live_only = "" if table.keeps_rows else "AND _deleted_at IS NULL"
-        held = connection.sql(
-            f"SELECT {keys}, {quoted(table.cursor)} AS cursor_in_raw, _deleted_at IS NOT NULL AS is_gone "
-            f"FROM {table.schema}.{table.name} WHERE {quoted(table.cursor)} IS NOT NULL {live_only}"
-        ).to_arrow_table()
+        held = self.scratch.folder / f"held_{table.name}.parquet"
+        raw.cursors(connection, table, held)
         ours, cursor = f"f_{table.name}", f"f_{table.name}.{quoted(table.cursor)}"
         same = " AND ".join(f"{ours}.{quoted(key)} = held.{quoted(key)}" for key in table.key)
         older = f"{cursor} <= cursor_in_raw"
@@ -96,9 +95,9 @@ class Replay:
             older = (
                 f"({cursor} < cursor_in_raw OR ({cursor} = cursor_in_raw AND is_gone AND {ours}._deleted_at IS NULL))"
             )
-        self.scratch.connection.register("held", held)
-        self.scratch.connection.execute(f"DELETE FROM {ours} USING held WHERE {same} AND coalesce({older}, true)")
-        self.scratch.connection.unregister("held")
+        self.scratch.connection.execute(
+            f"DELETE FROM {ours} USING read_parquet({literal(str(held))}) AS held WHERE {same} AND coalesce({older}, true)"
+        )
 
     def close_files(self, load_id: str, moment: datetime) -> int:
         """Write down which rows were taken; returns how many."""

@@ -2,6 +2,8 @@
 
 What belongs here: running what types and judges batches, setting bad rows aside, finding the rows that
 are to be written. What does not: where batches come from, what is bad (contract, judging), and the warehouse.
+
+A stream into a table that raw has no row of is typed on its way into the Parquet file that is loaded in the end.
 """
 
 from __future__ import annotations
@@ -10,26 +12,30 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from ingestion.columns import UNREADABLE
 from ingestion.contract import SQL_TYPES, cast, column_name, literal, quoted, row_hash, type_of_arrow, weight
 from ingestion.judging import ENTRY, needed_beside, typing
-from ingestion.raw import TableState
+from ingestion.raw import MEMORY_LIMIT, TableState
+from ingestion.stream import Stream
 from ingestion.tables import ColumnType, RawTable
 
-MEMORY_LIMIT = "3GB"
-OUTPUT_ROWS = 100_000
+BLOCK_ROWS = 100_000
 DUPLICATE_KEY = "duplicate key in one load"
 NO_BODY = "no body: the row is not the object that it should be"
+_JUDGED = "_bad, _out, _key, _reason, _fault, _raw"
 
 
 @dataclass
 class TableScratch:
-    """Counters and columns of one table while it is read. `faulty`: rows that stay out."""
+    """Counters and columns of one table while it is read. `faulty`: rows that stay out.
+
+    `whole`: the one file that has every row read, where the table `w_` is only a view of it.
+    """
 
     table: RawTable
     state: TableState
@@ -37,20 +43,22 @@ class TableScratch:
     read: int = 0
     faulty: int = 0
     new_columns: list[str] = field(default_factory=list)
+    whole: Path | None = None
 
-    def columns_in(self, batch: pa.Table) -> dict[str, ColumnType]:
+    def columns_in(self, names: list[str]) -> dict[str, ColumnType]:
         """Names and types of a batch's columns."""
-        return {name: self.columns[name] for name in batch.column_names}
+        return {name: self.columns[name] for name in names}
 
 
 class Scratch:
     """Takes batches of a source, gives back the rows to write and the rows to quarantine.
 
-    `strict`: a row with any fault stays out, whatever its table says.
+    `strict`: a row with any fault stays out, whatever its table says. `folder` holds the files that are exchanged.
     """
 
     def __init__(self, folder: Path, as_of: datetime, *, strict: bool = False) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.folder = folder
         self.connection = duckdb.connect(":memory:")
         self.connection.execute(
             f"SET timezone = 'UTC'; SET temp_directory = {literal(str(folder))}; SET memory_limit = '{MEMORY_LIMIT}'"
@@ -78,48 +86,117 @@ class Scratch:
         run(f"CREATE TABLE seen_{name} ({keys})")
         run(f"CREATE TABLE bad_{name} (_key VARCHAR, _reason VARCHAR, _fault VARCHAR, _raw VARCHAR)")
         run(f"CREATE TABLE mended_{name} (quarantine_id VARCHAR, row_hash VARCHAR)")
-        self.connection.register("known_rows", state.known)
-        run(f"CREATE TABLE known_{name} AS SELECT * FROM known_rows")
-        self.connection.unregister("known_rows")
+        if state.known is not None:
+            run(f"CREATE VIEW known_{name} AS SELECT * FROM {_file(state.known)}")
+        else:
+            run(f"CREATE TABLE known_{name} ({keys}, _row_hash VARCHAR, is_deleted BOOLEAN)")
         if mended is not None and mended.num_rows:
             self.connection.register("mended_rows", mended)
             run(f"INSERT INTO mended_{name} BY NAME SELECT * FROM mended_rows")
             self.connection.unregister("mended_rows")
         return scratch
 
-    def take(self, name: str, batch: pa.Table, *, deleted: bool = False, entries: list[str] | None = None) -> None:
+    def take(
+        self, name: str, batch: pa.Table | Stream, *, deleted: bool = False, entries: list[str] | None = None
+    ) -> None:
         """Type and judge a batch; `deleted` says that the source shows these rows as gone or archived, `entries` are
-        their ids where they come out of quarantine."""
+        their ids where they come out of quarantine. Of a stream that was cut off nothing is taken."""
+        scratch = self.tables[name]
+        if isinstance(batch, Stream):
+            self._take_stream(scratch, batch)
+            return
         if not batch.num_rows:
             return
-        scratch = self.tables[name]
-        table = scratch.table
         if UNREADABLE in batch.column_names:
             self._refuse(scratch, batch)
             return
-        batch = batch.rename_columns(_unique([_raw_name(column, table) for column in batch.column_names]))
-        for column in needed_beside(table, batch.column_names):
+        self._as_table(scratch)
+        names = self._learn(scratch, batch.schema)
+        batch = batch.rename_columns(names)
+        for column in needed_beside(scratch.table, names):
             batch = batch.append_column(column, pa.nulls(batch.num_rows))
-        for column in batch.schema:
-            if column.name not in scratch.columns:
-                kind = type_of_arrow(column.type)
-                scratch.columns[column.name] = kind
-                scratch.new_columns.append(column.name)
-                self.connection.execute(f"ALTER TABLE w_{name} ADD COLUMN {quoted(column.name)} {SQL_TYPES[kind]}")
-        hashed = row_hash(scratch.columns_in(batch))
+            self._learn(scratch, batch.schema)
+        hashed = row_hash(scratch.columns_in(batch.column_names))
         if entries is not None:
             batch = batch.append_column(ENTRY, pa.array(entries, pa.string()))
         self.connection.register("batch", batch)
-        judged = typing(table, scratch.columns, batch.schema, strict=self.strict)
+        judged = typing(scratch.table, scratch.columns, batch.schema, strict=self.strict)
         self.connection.execute(f"CREATE OR REPLACE TEMP TABLE typed AS {judged}")
         self.connection.unregister("batch")
         moment = f"TIMESTAMPTZ {literal(self.as_of.isoformat())}" if deleted else "NULL"
-        self.connection.execute(
-            f"INSERT INTO w_{name} BY NAME SELECT * EXCLUDE (_bad, _out, _key, _reason, _fault, _raw), {hashed} AS _row_hash, "
-            f"CAST({moment} AS TIMESTAMPTZ) AS _deleted_at FROM typed WHERE NOT _out"
-        )
-        self._set_aside(scratch)
+        self._keep(name, f"SELECT *, {hashed} AS _row_hash, CAST({moment} AS TIMESTAMPTZ) AS _deleted_at FROM typed")
+        self._set_aside(scratch, "typed")
         scratch.read += batch.num_rows
+
+    def _learn(self, scratch: TableScratch, schema: pa.Schema) -> list[str]:
+        """The names in raw of a batch's columns; those that are new to the table are added to it."""
+        names = _unique([_raw_name(column, scratch.table) for column in schema.names])
+        for name, column in zip(names, schema, strict=True):
+            if name not in scratch.columns:
+                kind = type_of_arrow(column.type)
+                scratch.columns[name] = kind
+                scratch.new_columns.append(name)
+                self.connection.execute(
+                    f"ALTER TABLE w_{scratch.table.name} ADD COLUMN {quoted(name)} {SQL_TYPES[kind]}"
+                )
+        return names
+
+    def _keep(self, name: str, judged: str) -> None:
+        self.connection.execute(
+            f"INSERT INTO w_{name} BY NAME SELECT * EXCLUDE ({_JUDGED}) FROM ({judged}) WHERE NOT _out"
+        )
+
+    def _take_stream(self, scratch: TableScratch, stream: Stream) -> None:
+        """Type a stream on its way to a file; that file is the table as long as raw has nothing to compare with."""
+        reader = stream.open()
+        if reader is None:
+            return
+        name = scratch.table.name
+        self._as_table(scratch)
+        names = self._learn(scratch, reader.schema)
+        schema = pa.schema([column.with_name(new) for column, new in zip(reader.schema, names, strict=True)])
+        source = pa.RecordBatchReader.from_batches(schema, (batch.rename_columns(names) for batch in reader))
+        judged = typing(scratch.table, scratch.columns, schema, strict=self.strict)
+        typed = self.folder / f"typed_{name}.parquet"
+        self.connection.register("batch", source)
+        try:
+            self._write(f"SELECT *, {row_hash(scratch.columns_in(names))} AS _row_hash FROM ({judged})", typed)
+        except duckdb.Error:
+            typed.unlink(missing_ok=True)
+            if stream.error is None:
+                raise
+            return
+        finally:
+            self.connection.unregister("batch")
+        scratch.read += self.count(_file(typed))
+        self._set_aside(scratch, _file(typed))
+        if scratch.state.total or self.count(f"w_{name}"):
+            self._keep(name, f"SELECT * FROM {_file(typed)}")
+            typed.unlink()
+            return
+        if scratch.faulty:
+            good = typed.with_name(f"good_{name}.parquet")
+            self._write(f"SELECT * FROM {_file(typed)} WHERE NOT _out", good)
+            typed.unlink()
+            typed = good
+        scratch.whole = typed
+        self.connection.execute(f"DROP TABLE w_{name}")
+        self.connection.execute(
+            f"CREATE VIEW w_{name} AS SELECT * EXCLUDE ({_JUDGED}, _entry), CAST(NULL AS TIMESTAMPTZ) AS _deleted_at, "
+            f"CAST(NULL AS VARCHAR) AS _entry, CAST(NULL AS VARCHAR) AS _mended FROM {_file(typed)}"
+        )
+
+    def _as_table(self, scratch: TableScratch) -> None:
+        """Make the table `w_` out of the view of a file, so that it can be added to."""
+        if scratch.whole is None:
+            return
+        name = scratch.table.name
+        run = self.connection.execute
+        run(f"CREATE TABLE copied AS SELECT * FROM w_{name}; DROP VIEW w_{name}; ALTER TABLE copied RENAME TO w_{name}")
+        for column, kind in scratch.columns.items():
+            run(f"ALTER TABLE w_{name} ADD COLUMN IF NOT EXISTS {quoted(column)} {SQL_TYPES[kind]}")
+        scratch.whole.unlink()
+        scratch.whole = None
 
     def _refuse(self, scratch: TableScratch, batch: pa.Table) -> None:
         """Keep rows for quarantine that have no body to type; their keys, where readable, count as seen."""
@@ -140,30 +217,38 @@ class Scratch:
         scratch.read += batch.num_rows
         scratch.faulty += batch.num_rows
 
-    def _set_aside(self, scratch: TableScratch) -> None:
+    def _set_aside(self, scratch: TableScratch, typed: str) -> None:
         """Keep the bad rows of `typed` for quarantine; the keys of those that stay out, where readable, count as seen."""
         table, name = scratch.table, scratch.table.name
-        if not self.count("typed WHERE _bad"):
+        if not self.count(f"{typed} WHERE _bad"):
             return
-        held = {str(column[0]) for column in self.connection.execute("DESCRIBE typed").fetchall()}
+        held = {str(column[0]) for column in self.connection.execute(f"DESCRIBE SELECT * FROM {typed}").fetchall()}
         keys = [quoted(key) if key in held else "NULL" for key in table.key]
         no_key = " OR ".join(f"{key} IS NULL" for key in keys)
-        self.connection.execute(f"INSERT INTO bad_{name} SELECT _key, _reason, _fault, _raw FROM typed WHERE _bad")
+        self.connection.execute(f"INSERT INTO bad_{name} SELECT _key, _reason, _fault, _raw FROM {typed} WHERE _bad")
         self.connection.execute(
-            f"INSERT INTO seen_{name} SELECT {', '.join(keys)} FROM typed WHERE _out AND NOT ({no_key})"
+            f"INSERT INTO seen_{name} SELECT {', '.join(keys)} FROM {typed} WHERE _out AND NOT ({no_key})"
         )
-        scratch.faulty += self.count("typed WHERE _out")
+        scratch.faulty += self.count(f"{typed} WHERE _out")
 
-    def saw(self, name: str, keys: pa.Table) -> None:
-        """Keys that the source has, from a listing of keys alone."""
-        self.connection.register("batch", keys)
+    def saw(self, name: str, keys: pa.Table | Stream) -> None:
+        """Keys that the source has, from a listing of keys alone; of a listing that was cut off there are none."""
+        source = keys.open() if isinstance(keys, Stream) else keys
+        if source is None:
+            return
+        self.connection.register("batch", source)
         table = self.tables[name].table
         wanted = ", ".join(
-            f"{cast(quoted(key), keys.schema.field(key).type, table.columns[key])[0]} AS {quoted(key)}"
+            f"{cast(quoted(key), source.schema.field(key).type, table.columns[key])[0]} AS {quoted(key)}"
             for key in table.key
         )
-        self.connection.execute(f"INSERT INTO seen_{name} SELECT * FROM (SELECT {wanted} FROM batch)")
-        self.connection.unregister("batch")
+        try:
+            self.connection.execute(f"INSERT INTO seen_{name} SELECT * FROM (SELECT {wanted} FROM batch)")
+        except duckdb.Error:
+            if not isinstance(keys, Stream) or keys.error is None:
+                raise
+        finally:
+            self.connection.unregister("batch")
 
     def settle(self, name: str) -> int:
         """Keep the last row of each key, drop what raw is known to hold; returns the rows left.
@@ -171,11 +256,18 @@ class Scratch:
         Earlier rows of a key with other content go to quarantine when the source is a database,
         where a key is one row; pages of an API overlap by nature.
         """
-        table = self.tables[name].table
+        scratch = self.tables[name]
+        table = scratch.table
         keys = ", ".join(quoted(key) for key in table.key)
         run = self.connection.execute
-        run(f"DROP TABLE IF EXISTS ranked; DROP TABLE IF EXISTS f_{name}")
-        [(repeated,)] = run(f"SELECT count(*) - count(DISTINCT ({keys})) FROM w_{name}").fetchall()
+        run(f"DROP TABLE IF EXISTS ranked; DROP {'VIEW' if self._is_view(f'f_{name}') else 'TABLE'} f_{name}")
+        [(repeated,)] = run(
+            f"SELECT count(*) - count(DISTINCT {keys if len(table.key) == 1 else f'({keys})'}) FROM w_{name}"
+        ).fetchall()
+        if scratch.whole is not None and not repeated:
+            run(f"CREATE VIEW f_{name} AS SELECT *, 'new' AS _was FROM w_{name}")
+            return self.count(f"f_{name}")
+        self._as_table(scratch)
         if repeated:
             run(
                 f"CREATE TEMP TABLE ranked AS SELECT rowid AS place, {keys}, _row_hash, row_number() OVER last_first AS n, "
@@ -184,7 +276,7 @@ class Scratch:
             )
             if table.source == "ledger":
                 values = ", ".join(
-                    f"{quoted(column)} := CAST({quoted(column)} AS VARCHAR)" for column in self.tables[name].columns
+                    f"{quoted(column)} := CAST({quoted(column)} AS VARCHAR)" for column in scratch.columns
                 )
                 run(
                     f"INSERT INTO bad_{name} SELECT concat_ws('|', {keys}), {literal(DUPLICATE_KEY)}, {literal(table.key[0])}, "
@@ -201,31 +293,36 @@ class Scratch:
         )
         return self.count(f"f_{name}")
 
+    def _is_view(self, name: str) -> bool:
+        return bool(self.count(f"duckdb_views() WHERE view_name = {literal(name)}"))
+
     def count(self, relation: str) -> int:
         """Rows of one of the scratch tables."""
         [(rows,)] = self.connection.execute(f"SELECT count(*) FROM {relation}").fetchall()
         return int(rows)
 
-    def candidates(self, name: str) -> pa.Table:
-        """Key columns, `_row_hash`, `is_deleted` and `_mended` of the rows left."""
-        keys = ", ".join(quoted(key) for key in self.tables[name].table.key)
-        return self.connection.sql(
-            f"SELECT {keys}, _row_hash, _deleted_at IS NOT NULL AS is_deleted, _mended FROM f_{name}"
-        ).to_arrow_table()
+    def _write(self, query: str, path: Path) -> Path:
+        self.connection.execute(f"COPY ({query}) TO {literal(str(path))} (FORMAT parquet)")
+        return path
 
-    def mark(self, name: str, verdicts: pa.Table) -> None:
+    def candidates(self, name: str) -> Path:
+        """A file of key columns, `_row_hash`, `is_deleted` and `_mended` of the rows left."""
+        keys = ", ".join(quoted(key) for key in self.tables[name].table.key)
+        return self._write(
+            f"SELECT {keys}, _row_hash, _deleted_at IS NOT NULL AS is_deleted, _mended FROM f_{name}",
+            self.folder / f"candidates_{name}.parquet",
+        )
+
+    def mark(self, name: str, verdicts: Path) -> None:
         """Take over what raw has of each candidate (`ingestion.raw.classify`) and drop the unchanged."""
         same = " AND ".join(f"f_{name}.{quoted(key)} = verdicts.{quoted(key)}" for key in self.tables[name].table.key)
-        self.connection.register("verdicts", verdicts)
-        self.connection.execute(f"DELETE FROM f_{name} USING verdicts WHERE {same} AND verdicts.was = 'same'")
-        self.connection.execute(
-            f"UPDATE f_{name} SET _was = verdicts.was FROM verdicts WHERE {same} AND verdicts.was <> 'new'"
-        )
-        self.connection.unregister("verdicts")
+        found = f"{_file(verdicts)} AS verdicts"
+        self.connection.execute(f"DELETE FROM f_{name} USING {found} WHERE {same} AND verdicts.was = 'same'")
+        self.connection.execute(f"UPDATE f_{name} SET _was = verdicts.was FROM {found} WHERE {same}")
 
-    def seen(self, name: str) -> pa.Table:
-        """The distinct keys that the source showed, archived and faulty rows included."""
-        return self.connection.sql(f"SELECT * FROM ({self._seen(name)})").to_arrow_table()
+    def seen(self, name: str) -> Path:
+        """A file of the distinct keys that the source showed, archived and faulty rows included."""
+        return self._write(self._seen(name), self.folder / f"seen_{name}.parquet")
 
     def _seen(self, name: str) -> str:
         keys = ", ".join(quoted(key) for key in self.tables[name].table.key)
@@ -233,14 +330,14 @@ class Scratch:
 
     def shown_live(self, name: str) -> int:
         """How many keys the source showed that are not archived."""
-        return int(self.seen(name).num_rows) - self.count(f"w_{name} WHERE _deleted_at IS NOT NULL")
+        return self.count(f"({self._seen(name)})") - self.count(f"w_{name} WHERE _deleted_at IS NOT NULL")
 
-    def only_listed(self, name: str) -> pa.Table:
-        """Keys that were listed or faulty, but not read as rows."""
+    def only_listed(self, name: str) -> Path:
+        """A file of keys that were listed or faulty, but not read as rows."""
         keys = ", ".join(quoted(key) for key in self.tables[name].table.key)
-        return self.connection.sql(
-            f"SELECT {keys} FROM seen_{name} EXCEPT SELECT {keys} FROM w_{name}"
-        ).to_arrow_table()
+        return self._write(
+            f"SELECT {keys} FROM seen_{name} EXCEPT SELECT {keys} FROM w_{name}", self.folder / f"listed_{name}.parquet"
+        )
 
     def unseen(self, name: str) -> int:
         """Known live rows whose key the source did not show; it means something after a whole read only."""
@@ -249,14 +346,12 @@ class Scratch:
             f"known_{name} AS k WHERE NOT k.is_deleted AND NOT EXISTS (SELECT 1 FROM ({self._seen(name)}) AS s WHERE {same})"
         )
 
-    def retire(self, name: str, rows: pa.Table) -> None:
+    def retire(self, name: str, rows: Path) -> None:
         """Add raw rows that the source no longer has, to be written with `_deleted_at` set."""
-        self.connection.register("gone", rows)
         self.connection.execute(
             f"INSERT INTO gone_{name} BY NAME SELECT * EXCLUDE (_loaded_at) REPLACE "
-            f"(TIMESTAMPTZ {literal(self.as_of.isoformat())} AS _deleted_at) FROM gone"
+            f"(TIMESTAMPTZ {literal(self.as_of.isoformat())} AS _deleted_at) FROM {_file(rows)}"
         )
-        self.connection.unregister("gone")
 
     def entries(self, name: str) -> list[str]:
         """The ids in quarantine of the rows that passed."""
@@ -290,21 +385,36 @@ class Scratch:
         ).fetchall()
         return int(change)
 
-    def to_write(self, name: str, loaded_at: datetime) -> Iterator[pa.Table]:
-        """The rows to write, as Arrow tables with every raw column but the loader's."""
-        connection = self.connection.cursor()
-        connection.execute("SET timezone = 'UTC'")
-        reader: Any = connection.sql(
-            f"SELECT *, TIMESTAMPTZ {literal(loaded_at.isoformat())} AS _loaded_at FROM "
-            f"(SELECT * EXCLUDE (_was, _entry, _mended) FROM f_{name} UNION ALL BY NAME SELECT * FROM gone_{name})"
-        ).to_arrow_reader(OUTPUT_ROWS)
-        for batch in reader:
-            yield pa.Table.from_batches([batch])
-        connection.close()
+    def written_columns(self, name: str) -> frozenset[str]:
+        """The columns that a row to write may have."""
+        return frozenset({*self.tables[name].columns, "_row_hash", "_deleted_at"})
 
-    def bad(self, name: str) -> pa.Table:
-        """The rows for quarantine: _key, _reason, _fault (columns), _raw."""
-        return self.connection.sql(f"SELECT DISTINCT * FROM bad_{name}").to_arrow_table()
+    def to_write(self, name: str) -> Path:
+        """A file of the rows to write, each key once; it may have more than `written_columns`."""
+        whole = self.tables[name].whole
+        if whole is not None:
+            return whole
+        return self._write(
+            f"SELECT * EXCLUDE (_was, _entry, _mended) FROM f_{name} UNION ALL BY NAME SELECT * FROM gone_{name}",
+            self.folder / f"write_{name}.parquet",
+        )
+
+    def bad(self, name: str) -> Iterator[pa.Table]:
+        """The rows for quarantine, some at a time: _key, _reason, _fault (columns), _raw."""
+        rows = self.connection.sql(f"SELECT DISTINCT * FROM bad_{name}").to_arrow_reader(BLOCK_ROWS)
+        for batch in rows:
+            yield pa.Table.from_batches([batch])
+
+
+def keys_in(path: Path, rows: int) -> Iterator[pa.Table]:
+    """The rows of a file of keys, so many at a time."""
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=rows):
+            yield pa.Table.from_batches([batch])
+
+
+def _file(path: Path) -> str:
+    return f"read_parquet({literal(str(path))})"
 
 
 def _raw_name(column: str, table: RawTable) -> str:

@@ -154,7 +154,7 @@ def test_a_leftover_that_no_longer_loads_is_thrown_away_and_its_rows_read_again(
         patched.setattr(Loader, "finish", die)
         with pytest.raises(KeyboardInterrupt):
             load_source("ledger", settings, clock)
-    [file] = (settings.home.dlt / "pipelines" / "ledger" / "load" / "normalized").rglob("m_loan.*.parquet")
+    [file] = (settings.home.dlt / "pipelines" / "ledger" / "load" / "normalized").rglob("m_loan.*.csv")
     file.write_bytes(b"cut off")
     report = load_source("ledger", settings, clock)
     assert any("threw away" in note for note in report.notes)

@@ -52,7 +52,7 @@ def test_a_first_load_brings_every_row_with_money_exact_and_a_second_writes_noth
     first = load_source("ledger", settings, clock)
     assert (first.new, first.changed) == (10, True)
     assert warehouse.one("SELECT sum(principal_amount) FROM raw_ledger.m_loan") == Decimal("15.500005")
-    assert warehouse.one("SELECT count(*) FROM raw_ledger_staging.m_loan") == 0
+    assert warehouse.rows("SELECT schema_name FROM duckdb_schemas() WHERE schema_name LIKE '%staging%'") == []
     packages = settings.home.dlt / "pipelines"
     assert packages.stat().st_mode & 0o777 == 0o700
     assert not list(packages.rglob("*.parquet"))
