@@ -14,6 +14,7 @@ from typing import Any
 
 import duckdb
 
+from activation.audiences.basis import basis_of, keep_selection, kept_selection
 from activation.audiences.contacts import SURE_LINK, find_contacts
 from activation.audiences.definition import Audience
 from activation.audiences.quotes import BUSINESS_DATE, date_values, hmac_pads, quote_offers
@@ -88,6 +89,10 @@ def select(
         selection.blocked.append(f"empty_source: {', '.join(missing)} is not published")
     if selection.blocked:
         return selection
+    basis = _basis(connection, audience, settings, clock, selection, source_status)
+    if kept := kept_selection(connection, clock, basis):
+        selection.candidates, selection.desired, selection.held_back, selection.notes = kept
+        return selection
     _load_candidates(connection, audience, settings, clock, selection)
     if selection.blocked:
         return selection
@@ -95,7 +100,32 @@ def select(
     _decide(connection, audience, settings, clock, selection, source_status)
     quote_offers(connection, audience, settings, clock)
     _freeze(connection, audience, clock, selection)
+    if _basis(connection, audience, settings, clock, selection, source_status) == basis:
+        keep_selection(
+            connection, clock, basis, candidates=selection.candidates, desired=selection.desired,
+            held_back=selection.held_back, notes=selection.notes,
+        )  # fmt: skip
     return selection
+
+
+def _basis(
+    connection: duckdb.DuckDBPyConnection,
+    audience: Audience,
+    settings: Settings,
+    clock: Clock,
+    selection: Selection,
+    statuses: Mapping[str, SourceStatus],
+) -> str:
+    """What this selection rests on. One that changed what the audience remembers rests on nothing that still stands."""
+    wanted = [*audience.rests_on.items(), *audience.requires.items()]
+    freshness = {
+        f"{source} within {hours:g} h": _freshness(source, hours, selection, statuses, clock)
+        for source, hours in wanted
+    }
+    return basis_of(
+        connection, audience, settings, clock, stamp=selection.snapshot.stamp, freshness=freshness,
+        rules=[HASH_VERSION, REASON_ORDER, _ASKED, SURE_LINK],
+    )  # fmt: skip
 
 
 def _freshness(
@@ -209,7 +239,7 @@ def _decide(
                         case when not coalesce(permission.is_permitted, false) then 'no_consent' end,
                         case when weak_link.person_key is not null or not coalesce(contact.sure, true) then 'no_sure_link' end,
                         case when {_once(audience)} then 'once' end,
-                        case when coalesce(arm.is_held_out,
+                        case when $salt <> '' and coalesce(arm.is_held_out,
                             sha256($outer || unhex(sha256($inner || encode($salt || ':' || candidate.person_key))))[1:8] < $threshold)
                             then 'hold_out' end
                     ],
@@ -228,7 +258,9 @@ def _decide(
             left join profile on profile.person_key = candidate.person_key
         )
         select
-            person_key, list_filter(cast($known as varchar[]), lambda reason: list_contains(unordered, reason)) as reasons,
+            person_key,
+            case when array_to_string(unordered, '') = '' then cast([] as varchar[])
+                else list_filter(cast($known as varchar[]), lambda reason: list_contains(unordered, reason)) end as reasons,
             list_has_any(unordered, cast($asking as varchar[])) or withdrawn as asked
         from reasoned
         """,
@@ -282,6 +314,7 @@ def _freeze(connection: duckdb.DuckDBPyConnection, audience: Audience, clock: Cl
             " qualify row_number() over (partition by person_key order by expires_on desc, issued_as_of desc) = 1"
         )
     connection.execute("begin")
+    connection.execute("delete from state.selection")
     connection.execute("delete from state.desired")
     connection.execute(
         f"""

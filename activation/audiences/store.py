@@ -18,6 +18,8 @@ from lendloop.formats import upgrade
 from lendloop.home import Home
 from lendloop.locks import file_lock
 
+MEMORY_LIMIT = "1GB"
+"""What one sync may hold; above it DuckDB goes on in a private folder on disk."""
 VERSIONS = (
     """
 create table if not exists state.desired (
@@ -31,6 +33,10 @@ create table if not exists state.engagement (
     person_key varchar, address_hash varchar, first_sent_as_of timestamptz, left_as_of timestamptz);
 create table if not exists state.arm (
     person_key varchar, salt varchar, is_held_out boolean, assigned_as_of timestamptz, rule_version integer);
+""",
+    """
+create table state.selection (
+    basis varchar, as_of timestamptz, until timestamptz, candidates bigint, desired bigint, held_back varchar, notes varchar);
 """,
 )
 """What makes each version of the file out of the one before (`lendloop.formats.upgrade`)."""
@@ -52,6 +58,8 @@ def open_store(home: Home, audience: str, timeout_s: float) -> Iterator[duckdb.D
         try:
             connection.execute("set timezone = 'UTC'")
             connection.execute("set python_enable_replacements = false")
+            connection.execute(f"set memory_limit = '{MEMORY_LIMIT}'")
+            connection.execute(f"set temp_directory = {quote(path.with_suffix('.spill'))}")
             attach_private(connection, path, "state")
             upgrade(connection, "state", VERSIONS, f"{path}")
             yield connection
