@@ -87,16 +87,16 @@ class LedgerDatabase:
             found = connection.execute(sa.text(f"SELECT state FROM {MARKER}")).scalar()
             return dict(json.loads(str(found))) if found else None
 
-    def write_all(self, tables: Iterable[tuple[str, pa.RecordBatchReader]], marker: Mapping[str, Any]) -> None:
+    def write_all(self, tables: Iterable[tuple[str, pa.Table]], marker: Mapping[str, Any]) -> None:
         """Drop whatever the sandbox wrote before and write everything, table by table as they come."""
         with self._transaction() as connection:
             connection.execute(sa.text(f"CREATE TABLE IF NOT EXISTS {MARKER} (state TEXT NOT NULL)"))
             connection.execute(sa.text(f"DELETE FROM {MARKER}"))
-            for name, reader in tables:
+            for name, table in tables:
                 connection.execute(sa.text(f"DROP TABLE IF EXISTS {name}"))
-                described = _described(name, reader.schema)
+                described = _described(name, table.schema)
                 described.create(connection)
-                self._insert(connection, name, reader)
+                self._insert(connection, name, table)
                 for column in _INDEXED:
                     if column in described.c and column != KEYS.get(name, "id"):
                         connection.execute(sa.text(f"CREATE INDEX {name}_{column} ON {name} ({column})"))
@@ -109,7 +109,7 @@ class LedgerDatabase:
         self,
         changes: Mapping[str, Changes],
         marker: Mapping[str, Any],
-        whole: Callable[[str], pa.RecordBatchReader],
+        whole: Callable[[str], pa.Table],
     ) -> None:
         """Write what changed; tables the ledger rebuilds are emptied and filled from `whole`."""
         with self._transaction() as connection:
@@ -122,7 +122,7 @@ class LedgerDatabase:
                 else:
                     self._delete(connection, name, change.deleted)
                     if change.upserts.num_rows:
-                        self._upsert(connection, name, change.upserts.to_reader())
+                        self._upsert(connection, name, change.upserts)
             self._mark(connection, marker)
 
     def read(self, query: str) -> list[tuple[Any, ...]]:
@@ -157,7 +157,7 @@ class LedgerDatabase:
                 kind = described.c[column].type.compile(connection.dialect)
                 connection.execute(sa.text(f"ALTER TABLE {name} ADD COLUMN {column} {kind}"))
 
-    def _insert(self, connection: sa.Connection, name: str, rows: pa.RecordBatchReader) -> None:
+    def _insert(self, connection: sa.Connection, name: str, rows: pa.Table) -> None:
         if self.kind == "postgresql":
             self._copy(connection, name, rows)
         elif self.kind == "mysql":
@@ -165,15 +165,15 @@ class LedgerDatabase:
         else:
             self._execute_many(connection, f"INSERT INTO {name}", rows)
 
-    def _upsert(self, connection: sa.Connection, name: str, rows: pa.RecordBatchReader) -> None:
+    def _upsert(self, connection: sa.Connection, name: str, rows: pa.Table) -> None:
         if self.kind == "sqlite":
             self._execute_many(connection, f"INSERT OR REPLACE INTO {name}", rows)
             return
         if self.kind == "mysql":
             self._send(connection, f"REPLACE INTO {name}", rows)
             return
-        columns = ", ".join(rows.schema.names)
-        settings = ", ".join(f"{column} = excluded.{column}" for column in rows.schema.names)
+        columns = ", ".join(rows.column_names)
+        settings = ", ".join(f"{column} = excluded.{column}" for column in rows.column_names)
         connection.execute(
             sa.text(f"CREATE TEMPORARY TABLE changed_rows ON COMMIT DROP AS SELECT {columns} FROM {name} LIMIT 0")
         )
@@ -192,23 +192,23 @@ class LedgerDatabase:
             some = ", ".join(map(str, numbers[at : at + _MYSQL_ROWS]))
             connection.execute(sa.text(f"DELETE FROM {name} WHERE {KEYS.get(name, 'id')} IN ({some})"))
 
-    def _execute_many(self, connection: sa.Connection, verb: str, rows: pa.RecordBatchReader) -> None:
-        names = rows.schema.names
+    def _execute_many(self, connection: sa.Connection, verb: str, rows: pa.Table) -> None:
+        names = rows.column_names
         statement = f"{verb} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
         driver = _driver(connection)
         for batch in _batches(rows, _BATCH):
             driver.executemany(statement, python_values(for_sqlite(batch)))
 
-    def _send(self, connection: sa.Connection, verb: str, rows: pa.RecordBatchReader) -> None:
+    def _send(self, connection: sa.Connection, verb: str, rows: pa.Table) -> None:
         """Many rows a statement, spelt out: no driver's escaping row by row."""
-        opening = f"{verb} ({', '.join(rows.schema.names)}) VALUES ".encode()
+        opening = f"{verb} ({', '.join(rows.column_names)}) VALUES ".encode()
         with _driver(connection).cursor() as cursor:
             for batch in _batches(rows, _MYSQL_ROWS):
                 cursor.execute(opening + b",".join(mysql_rows(batch)))
 
-    def _copy(self, connection: sa.Connection, name: str, rows: pa.RecordBatchReader) -> None:
+    def _copy(self, connection: sa.Connection, name: str, rows: pa.Table) -> None:
         """COPY as CSV; an absent value is empty without quotes, an empty text has them."""
-        columns = ", ".join(rows.schema.names)
+        columns = ", ".join(rows.column_names)
         statement = f"COPY {name} ({columns}) FROM STDIN (FORMAT csv)"
         with _driver(connection).cursor() as cursor, cursor.copy(statement) as copy:
             for batch in _batches(rows, _BATCH):
@@ -225,10 +225,9 @@ def _driver(connection: sa.Connection) -> Any:
     return driver
 
 
-def _batches(rows: pa.RecordBatchReader, at_most: int) -> Iterator[pa.Table]:
-    for batch in rows:
-        for at in range(0, batch.num_rows, at_most):
-            yield pa.Table.from_batches([batch.slice(at, at_most)])
+def _batches(rows: pa.Table, at_most: int) -> Iterator[pa.Table]:
+    for at in range(0, rows.num_rows, at_most):
+        yield rows.slice(at, at_most)
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

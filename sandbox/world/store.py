@@ -1,4 +1,6 @@
-"""The world on disk: generations of Parquet files, and a pointer to the one that counts.
+"""The world on disk: generations of Arrow files, and a pointer to the one that counts.
+
+Tables are mapped into memory, not read: of a large one only what is looked at costs anything.
 
 A generation is written whole under a name of its own, then the pointer is replaced atomically: a
 process that is killed leaves the state before it.
@@ -14,13 +16,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from lendloop.errors import ConfigurationError
 
 POINTER = "world.json"
 _PREFIX = "generation-"
-_BATCH = 50_000
+_SUFFIX = ".arrow"
 
 
 @dataclass(frozen=True)
@@ -56,17 +57,13 @@ class Store:
             ) from error
 
     def table(self, state: State, name: str) -> pa.Table:
-        """One table of the state."""
-        return pq.read_table(self.folder / state.generation / f"{name}.parquet")
-
-    def reader(self, state: State, name: str) -> pa.RecordBatchReader:
-        """The same by parts, for tables that are better not held whole."""
-        file = pq.ParquetFile(self.folder / state.generation / f"{name}.parquet")
-        return pa.RecordBatchReader.from_batches(file.schema_arrow, file.iter_batches(_BATCH))
+        """One table of the state, each column in one piece."""
+        with pa.memory_map(str(self._path(state, name))) as mapped:
+            return pa.ipc.open_file(mapped).read_all()
 
     def has_all(self, state: State, names: frozenset[str]) -> bool:
         """Whether the state's files are all there."""
-        return all((self.folder / state.generation / f"{name}.parquet").is_file() for name in names)
+        return all(self._path(state, name).is_file() for name in names)
 
     def write(self, tables: Iterable[tuple[str, pa.Table]], generation: str) -> None:
         """Write a generation, table by table as they come; it does not count before `point` says so."""
@@ -75,8 +72,11 @@ class Store:
             shutil.rmtree(leftover, ignore_errors=True)
         draft.mkdir(parents=True)
         for name, table in tables:
-            pq.write_table(table, draft / f"{name}.parquet", compression="zstd")
+            _write(table, draft / f"{name}{_SUFFIX}")
         draft.rename(final)
+
+    def _path(self, state: State, name: str) -> Path:
+        return self.folder / state.generation / f"{name}{_SUFFIX}"
 
     def point(self, state: State) -> None:
         """Make a written generation the one that counts, and remove all but it and the one before."""
@@ -91,6 +91,11 @@ class Store:
         for other in self.folder.glob(f"{_PREFIX}*"):
             if other.name not in kept:
                 shutil.rmtree(other, ignore_errors=True)
+
+
+def _write(table: pa.Table, path: Path) -> None:
+    with pa.ipc.new_file(path, table.schema) as file:
+        file.write_table(table.combine_chunks())
 
 
 def generation_name(version: int, attempt: int) -> str:

@@ -87,7 +87,7 @@ class World:
                 state = _save(store, customers, seed, years, as_of, view_world(customers, seed, as_of, years))
                 store.point(state)
             if not ours or marker is None or marker["as_of"] != as_of:
-                ledger.write_all(((name, store.reader(state, name)) for name in LEDGER_TABLES), _marker(state))
+                ledger.write_all(((name, store.table(state, name)) for name in LEDGER_TABLES), _marker(state))
         return cls(store, ledger, url, state)
 
     @property
@@ -149,7 +149,7 @@ class World:
                     yield name, table
 
             state = _save(self._store, old.customers, old.seed, old.years, as_of, compared())
-            self._ledger.apply(changes, _marker(state), lambda name: self._store.reader(state, name))
+            self._ledger.apply(changes, _marker(state), lambda name: self._store.table(state, name))
             self._store.point(state)
             self._state, self._tables = state, {}
         return {"as_of": self.as_of.isoformat(), "version": self.version, "days": days, "changes": counted}
@@ -166,7 +166,7 @@ class World:
     def _load(self, name: str) -> pa.Table:
         with self._guard:
             if name not in self._tables:
-                self._tables[name] = self._store.table(self._state, name).combine_chunks()
+                self._tables[name] = self._store.table(self._state, name)
             return self._tables[name]
 
 

@@ -20,7 +20,7 @@ from sandbox.world import World
 from sandbox.world import {module} as module
 
 folder, ticks, after = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "after"
-target = module.{owner}
+target = module if "{owner}" == "module" else module.{owner}
 usual = target.{method}
 
 def killed(*arguments, **options):
@@ -41,7 +41,7 @@ POINTS = [
     ("store", "Store", "write", "after"),
     ("store", "Store", "point", "before"),
     ("store", "Store", "point", "after"),
-    ("store", "pq", "write_table", "after"),
+    ("store", "module", "_write", "after"),
     ("ledger_db", "LedgerDatabase", "_mark", "before"),
     ("ledger_db", "LedgerDatabase", "_mark", "after"),
     ("ledger_db", "LedgerDatabase", "_insert", "after"),
