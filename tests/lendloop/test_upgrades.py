@@ -1,0 +1,187 @@
+"""State of every earlier version opens today, whole; state of a later one is refused; an upgrade cut off heals."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import duckdb
+import pytest
+from sqlalchemy import select
+
+from activation.audiences import ledger, store
+from activation.ops import open_ops, reading
+from activation.ops import tables as t
+from ingestion.state import SourceMemory
+from lendloop.errors import ConfigurationError
+from lendloop.formats import read_json, upgrade, version_of
+from lendloop.passes import LastPass, read_last_pass, record_pass
+from lendloop.publish import read_catalog
+from lendloop.settings import Settings, load_settings
+from lendloop.source_status import read_status
+from lendloop.warehouse import VERSIONS, open_warehouse
+from tests.homes.make import VERSIONS as HOMES
+from tests.homes.make import make_home
+
+NOON = datetime(2026, 6, 30, 12, tzinfo=UTC)
+STEPS = (
+    "create table {place}.a (x integer); insert into {place}.a values (1)",
+    "alter table {place}.a add column y integer; update {place}.a set y = x + 1",
+    "create table {place}.b as select sum(y) as total from {place}.a",
+)
+
+
+def settings_in(root: Path) -> Settings:
+    return load_settings(_env_file=None, LENDLOOP_HOME=root)
+
+
+def rows(path: Path, query: str) -> list[tuple[object, ...]]:
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("set timezone = 'UTC'")
+        return connection.execute(query).fetchall()
+
+
+@pytest.mark.parametrize("version", HOMES)
+def test_a_home_of_an_earlier_version_opens_whole(version: str, tmp_path: Path) -> None:
+    settings = settings_in(make_home(version, tmp_path / "home"))
+    home = settings.home
+    for _ in range(2):
+        with (
+            store.open_store(home, "recovery", 5) as connection,
+            ledger.open_ledger(connection, home, "drop", "recovery", 5) as delivered,
+        ):
+            assert delivered.members() == 3, "what was in flight may have arrived"
+            assert delivered.remote() == ("Recovery", "17")
+            assert delivered.last_sync() == NOON
+            assert connection.execute("select amount, expires_on from state.quote").fetchall() == [
+                (Decimal("123.450000"), date(2026, 7, 30))
+            ]
+            assert connection.execute("select person_key from state.engagement").fetchall() == [("p1",)]
+            assert version_of(connection, "ledger") == len(ledger.VERSIONS)
+            assert version_of(connection, "state") == len(store.VERSIONS)
+        with open_warehouse(home, "a test", 5) as connection:
+            assert version_of(connection, "raw_meta") == len(VERSIONS)
+        engine = open_ops(settings)
+        with reading(engine) as operations:
+            alert = operations.execute(select(t.alert)).one()
+            assert (alert.state, alert.episode, alert.notified_at) == ("open", 2, NOON)
+            assert operations.execute(select(t.outbox.c.state, t.outbox.c.external_id)).one() == ("sent", "1.0")
+        engine.dispose()
+    catalog = read_catalog(home)
+    assert (catalog.version, catalog.tables["trusted.fct_loan"].rows) == (4, 7)
+    assert read_status(home)["crm"].succeeded_as_of == NOON
+    assert SourceMemory.read(home, "crm").gaps == {"contacts": 5}
+
+
+def newer_catalog(home: Path) -> None:
+    (home / "published" / "catalog.json").write_text(json.dumps({"format": 99, "shape": "unknown"}))
+
+
+def newer_status(home: Path) -> None:
+    (home / "dlt" / "status_crm.json").write_text(json.dumps({"format": 99}))
+
+
+def newer_memory(home: Path) -> None:
+    (home / "dlt" / "memory_crm.json").write_text(json.dumps({"format": 99}))
+
+
+def newer_pass(home: Path) -> None:
+    (home / "last_pass.json").write_text(json.dumps({"format": 99}))
+
+
+def newer_file(path: str, place: str) -> Callable[[Path], None]:
+    def make(home: Path) -> None:
+        rows(home / path, f"create table {place}.format as select 99 as version")
+
+    return make
+
+
+def read_ledger(settings: Settings) -> None:
+    with (
+        store.open_store(settings.home, "recovery", 5) as connection,
+        ledger.open_ledger(connection, settings.home, "drop", "recovery", 5),
+    ):
+        pass
+
+
+def read_warehouse(settings: Settings) -> None:
+    with open_warehouse(settings.home, "a test", 5):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("make", "read"),
+    [
+        (newer_catalog, lambda settings: read_catalog(settings.home)),
+        (newer_status, lambda settings: read_status(settings.home)),
+        (newer_memory, lambda settings: SourceMemory.read(settings.home, "crm")),
+        (newer_pass, lambda settings: read_last_pass(settings.home)),
+        (newer_file("delivery/drop.duckdb", "main"), read_ledger),
+        (newer_file("delivery/audience_recovery.duckdb", "main"), read_ledger),
+        (newer_file("warehouse.duckdb", "raw_meta"), read_warehouse),
+    ],
+    ids=["catalogue", "status", "memory", "last pass", "ledger", "audience", "warehouse"],
+)
+def test_state_of_a_newer_version_is_refused_in_clear_words(
+    make: Callable[[Path], None], read: Callable[[Settings], object], tmp_path: Path
+) -> None:
+    settings = settings_in(make_home("v1", tmp_path / "home"))
+    make(settings.home.root)
+    with pytest.raises(ConfigurationError, match=r"version 99.*knows up to.*newer lendloop"):
+        read(settings)
+
+
+def test_a_json_file_is_brought_up_step_by_step(tmp_path: Path) -> None:
+    path = tmp_path / "last_pass.json"
+    path.write_text(json.dumps({"ended": NOON.isoformat(), "business": NOON.isoformat()}))
+    steps = (
+        lambda old: {"finished_at": old["ended"], "business": old["business"]},
+        lambda old: {"finished_at": old["finished_at"], "as_of": old["business"]},
+    )
+    assert read_json(path, LastPass, steps) == LastPass(format=3, finished_at=NOON, as_of=NOON)
+    path.write_text(json.dumps({"format": 2, "finished_at": NOON.isoformat(), "business": NOON.isoformat()}))
+    assert read_json(path, LastPass, steps).as_of == NOON
+    home = settings_in(tmp_path).home
+    record_pass(home, NOON, 1, finished_at=NOON)
+    assert read_last_pass(home) == LastPass(finished_at=NOON, as_of=NOON, failures=1)
+
+
+KILLED = """
+import os, signal, sys
+import duckdb
+from lendloop.formats import upgrade
+from tests.lendloop.test_upgrades import STEPS
+
+class Cut:
+    '''A connection whose process is killed at its n-th statement.'''
+    def __init__(self, connection, n):
+        self.connection, self.left = connection, n
+    def execute(self, *arguments):
+        self.left -= 1
+        if self.left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.connection.execute(*arguments)
+
+connection = duckdb.connect(sys.argv[1])
+upgrade(Cut(connection, int(sys.argv[2])), "main", [step.format(place="main") for step in STEPS], "a file")
+"""
+
+
+@pytest.mark.parametrize("statement", [2, 4, 9, 14])
+def test_an_upgrade_that_is_killed_goes_on_where_it_was(statement: int, tmp_path: Path) -> None:
+    path = tmp_path / "file.duckdb"
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    done = subprocess.run([sys.executable, "-c", KILLED, str(path), str(statement)], env=environment, check=False)
+    assert done.returncode == -signal.SIGKILL
+    with duckdb.connect(str(path)) as connection:
+        for _ in range(2):
+            upgrade(connection, "main", [step.format(place="main") for step in STEPS], "a file")
+        assert version_of(connection, "main") == 3
+        assert connection.execute("select total from b").fetchall() == [(2,)]
