@@ -33,7 +33,7 @@ from lendloop.backup import (
     unseal,
 )
 from lendloop.clock import Clock
-from lendloop.errors import ConfigurationError, LockTimeoutError
+from lendloop.errors import ConfigurationError, LockTimeoutError, PermanentError
 from lendloop.formats import refuse_newer, upgrade, version_of
 from lendloop.history import keep_history
 from lendloop.home import Home
@@ -51,7 +51,7 @@ def make_backup(settings: Settings, clock: Clock, target: Path, *, with_warehous
     """Write the archive `target` (`.tar.gz`, or a folder otherwise), readable by its owner only.
 
     Nothing is sent, loaded or built while the parts are copied; they are packed after that. Raises
-    LockTimeoutError, ConfigurationError when `target` exists.
+    LockTimeoutError, ConfigurationError when `target` exists, PermanentError when a published file is missing.
     """
     home = settings.home.prepare()
     manifest = load_manifest(home)
@@ -109,6 +109,10 @@ def _copy_warehouse(home: Home, stage: Path) -> None:
         for table in catalog.tables.values()
         for file in table.files
     ]
+    if missing := [path for path in paths if not path.exists()]:
+        raise PermanentError(
+            f"{missing[0]} is published and not there: nothing was backed up; see lendloop doctor, or leave out --with-warehouse"
+        )
     paths += [*home.dlt.glob("status_*.json"), *home.dlt.glob("memory_*.json")]
     copy_files({path: stage / path.relative_to(home.root) for path in paths})
     _write_catalog(stage, catalog.model_copy(update={"inputs": "", "retired": {}}))
