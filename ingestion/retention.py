@@ -35,7 +35,7 @@ def forgettable_tables() -> list[RawTable]:
 def prune_raw(settings: Settings, clock: Clock, *, dry_run: bool) -> list[Pruned]:
     """Delete raw rows that their source deleted more than `keep_deleted_days` before the business clock.
 
-    The next pass builds again when rows went. Raises LockTimeoutError.
+    The next load counts anew what is left, and the next pass builds again. Raises LockTimeoutError.
     """
     before = cut_off(clock.as_of, settings.keep_deleted_days)
     removed = 0
