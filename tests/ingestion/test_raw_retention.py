@@ -16,13 +16,19 @@ from lendloop.settings import Settings
 from tests.ingestion.conftest import Warehouse
 
 STAGING = DBT_PROJECT / "models" / "gray" / "staging"
+READ_WHEN_LOADED = {"int_loan_version"}
+"""Models that ask a deleted row only when it was loaded, to find what changed since: long ago for what is pruned."""
 
 
 @pytest.mark.parametrize("table", forgettable_tables(), ids=lambda table: table.name)
 def test_no_model_reads_the_deleted_rows_of_a_table_that_is_pruned(table: object) -> None:
     source, name = table.source, table.name  # type: ignore[attr-defined]
     call = f"source('raw_{source}', '{name}')"
-    models = [path for path in (DBT_PROJECT / "models").rglob("*.sql") if call in path.read_text()]
+    models = [
+        path
+        for path in (DBT_PROJECT / "models").rglob("*.sql")
+        if call in path.read_text() and path.stem not in READ_WHEN_LOADED
+    ]
     assert [path.parent for path in models] == [STAGING / source]
     assert "where _deleted_at is null" in models[0].read_text()
 
