@@ -1,4 +1,4 @@
-"""Writes docs/interfaces.md from the definitions themselves; a test fails when it is not up to date.
+"""Writes docs/interfaces.md from the definitions themselves, and docs/faults.md; tests fail when they are not up to date.
 
 Run with `make docs`.
 """
@@ -100,4 +100,7 @@ def _type(field: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
+    import faults
+
     TARGET.write_text(render())
+    faults.TARGET.write_text(faults.render())

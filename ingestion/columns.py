@@ -55,6 +55,8 @@ def _proper(text: str) -> str:
 
 def apart(rows: list[Any], inner: str | None = None) -> tuple[list[dict[str, Any]], pa.Table]:
     """The rows that are objects (with an object or nothing at `inner`), and a batch of those that are not."""
+    if all(type(row) is dict and (inner is None or type(row.get(inner)) is dict) for row in rows):
+        return rows, _NO_ROWS
     good: list[dict[str, Any]] = []
     others = []
     for row in rows:
@@ -76,6 +78,9 @@ def id_of(row: object) -> str | None:
     return as_text(value) or None if isinstance(value, str | int) and not isinstance(value, bool) else None
 
 
+_NO_ROWS = pa.table({"id": pa.array([], pa.string()), UNREADABLE: pa.array([], pa.string())})
+
+
 class Ids:
     """How many rows came, those that came again counted once; rows without an id count each."""
 
@@ -84,7 +89,7 @@ class Ids:
         self._without = 0
 
     def add(self, page: list[Any]) -> None:
-        ids = pa.array([id_of(row) for row in page], pa.string())
+        ids = column_of([id_of(row) for row in page], pa.string())
         self._without += ids.null_count
         self._pages.append(ids)
 

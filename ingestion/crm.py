@@ -321,37 +321,50 @@ def _batches(pages: Iterator[list[Any]], what: _Object) -> Iterator[pa.Table]:
     """Pages as columns, put together; rows that are no objects apart."""
     waiting: list[pa.Table] = []
     refused: list[pa.Table] = []
+    held = 0
     for page in pages:
         rows, unreadable = apart(page, "properties")
-        refused.append(unreadable)
+        if unreadable.num_rows:
+            refused.append(unreadable)
         if rows:
-            waiting.append(_table(rows, what))
-        if sum(table.num_rows for table in waiting) >= BLOCK_ROWS:
-            yield pa.concat_tables(waiting)
-            waiting = []
-    for tables in (waiting, refused):
-        if tables:
-            yield pa.concat_tables(tables)
+            waiting.append(_page(rows, what))
+            held += len(rows)
+        if held >= BLOCK_ROWS:
+            yield _table(waiting, what)
+            waiting, held = [], 0
+    if waiting:
+        yield _table(waiting, what)
+    if refused:
+        yield pa.concat_tables(refused)
 
 
 _STAMPS = {"created_at": "createdAt", "updated_at": "updatedAt"}
 """Where a row says it beside its properties."""
 
 
-def _table(rows: list[dict[str, Any]], what: _Object) -> pa.Table:
-    """Rows as columns of text; HubSpot's empty text is no value."""
+def _page(rows: list[dict[str, Any]], what: _Object) -> pa.Table:
+    """Rows as columns of text under HubSpot's names, as they came."""
     properties = [row.get("properties") or {} for row in rows]
-    columns = {"id": column_of([_id(row.get("id")) for row in rows], pa.string())}
+    columns = [column_of([one.get(name) for one in properties], pa.string()) for name in what.asked]
+    columns.append(column_of([_id(row.get("id")) for row in rows], pa.string()))
+    columns += [column_of([row.get(name) for row in rows], pa.string()) for name in _STAMPS.values()]
+    columns.append(pa.array([bool(row.get("archived")) for row in rows], pa.bool_()))
+    return pa.Table.from_arrays(columns, [*(f"p {name}" for name in what.asked), "id", *_STAMPS.values(), "archived"])
+
+
+def _table(pages: list[pa.Table], what: _Object) -> pa.Table:
+    """Pages as one table under raw's names; HubSpot's empty text is no value."""
+    block = pa.concat_tables(pages).combine_chunks()
+    columns = {"id": block["id"]}
     for column, name in {**what.columns, **what.extra}.items():
-        values = _filled(column_of([one.get(name) for one in properties], pa.string()))
-        if column in _STAMPS and values.null_count:
-            values = pc.coalesce(values, _filled(column_of([row.get(_STAMPS[column]) for row in rows], pa.string())))
+        values = _filled(block[f"p {name}"])
+        if column in _STAMPS:
+            values = pc.coalesce(values, _filled(block[_STAMPS[column]]))
         columns[column] = values
-    columns["is_archived"] = pa.array([bool(row.get("archived")) for row in rows], pa.bool_())
-    return pa.table(columns)
+    return pa.table({**columns, "is_archived": block["archived"]})
 
 
-def _filled(values: pa.Array) -> pa.Array:
+def _filled(values: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.if_else(pc.equal(values, ""), None, values)
 
 

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-import httpx
+import aiohttp
+import orjson
 
 from ingestion.answers import read_answer
 from lendloop.errors import ConfigurationError, LendloopError, PermanentError, TransientError
@@ -69,9 +70,8 @@ class VendorApi:
         self.base_url = base_url.rstrip("/")
         self.vendor = vendor
         self.settings_named = settings_named
-        self._client = httpx.AsyncClient(
-            auth=auth, headers=headers, timeout=httpx.Timeout(None, connect=CONNECT_S), follow_redirects=True
-        )
+        self._headers = {**(headers or {}), **({"Authorization": aiohttp.encode_basic_auth(*auth)} if auth else {})}
+        self._session: aiohttp.ClientSession | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name=f"calls to {vendor}", daemon=True)
         self._thread.start()
@@ -88,7 +88,8 @@ class VendorApi:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
-        await self._client.aclose()
+        if self._session is not None:
+            await self._session.close()
 
     def call(self, request: Request) -> Body:
         """The JSON object that a request answers.
@@ -137,27 +138,25 @@ class VendorApi:
                 await asyncio.sleep(min(BACKOFF_S * 2 ** (number - 1) if wait_s is None else wait_s, LONGEST_WAIT_S))
             wait_s = None
             try:
-                async with asyncio.timeout(ANSWER_S):
-                    response, content = await self._exchange(request)
+                status, headers, content = await self._exchange(request)
             except TimeoutError:
                 why = f"gave no whole answer in {ANSWER_S:g} s"
                 continue
-            except (httpx.TransportError, httpx.DecodingError) as error:
+            except aiohttp.ClientError as error:
                 why = f"gave no whole answer ({type(error).__name__}: {str(error) or 'closed'})"
                 continue
-            status = response.status_code
             if status == 429 or status >= 500:
-                wait_s = retry_after_s(response)
+                wait_s = retry_after_s(headers)
                 why = f"answered {status}"
                 if limit := _used_up(content):
                     raise TransientError(f"{where} answered {status}: the {limit} limit is used up; try again tomorrow")
                 continue
-            if status >= 400:
+            if status >= 300:
                 raise self._refusal(where, status, content)
             try:
                 body = read_answer(content, request.rows)
             except ValueError:
-                kind = response.headers.get("content-type", "no type").split(";")[0]
+                kind = headers.get("Content-Type", "no type").split(";")[0]
                 why = f"answered {status} with something that is no JSON ({kind})"
                 continue
             if not isinstance(body, dict):
@@ -165,16 +164,26 @@ class VendorApi:
             return body
         raise TransientError(f"{where} {why}, {ATTEMPTS} times: try again later", retry_after_s=wait_s)
 
-    async def _exchange(self, request: Request) -> tuple[httpx.Response, bytes]:
-        method = "GET" if request.body is None else "POST"
-        url = f"{self.base_url}/{request.path}"
+    async def _exchange(self, request: Request) -> tuple[int, Mapping[str, str], bytes]:
+        """Status, headers and the whole content. Redirects are not followed: secrets go where the settings say only."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(headers=self._headers, trust_env=True)
+        body = None if request.body is None else orjson.dumps(request.body)
         content = bytearray()
-        async with self._client.stream(method, url, params=request.params, json=request.body) as response:
-            async for part in response.aiter_bytes():
+        async with self._session.request(
+            "GET" if body is None else "POST",
+            f"{self.base_url}/{request.path}",
+            params=request.params,
+            data=body,
+            headers=None if body is None else {"Content-Type": "application/json"},
+            allow_redirects=False,
+            timeout=aiohttp.ClientTimeout(total=ANSWER_S, sock_connect=CONNECT_S),
+        ) as response:
+            async for part in response.content.iter_any():
                 content += part
                 if len(content) > LARGEST_ANSWER:
                     raise PermanentError(f"{self._where(request)} answered more than {LARGEST_ANSWER >> 20} MB at once")
-        return response, bytes(content)
+            return response.status, response.headers, bytes(content)
 
     def _refusal(self, where: str, status: int, content: bytes) -> LendloopError:
         if status in (401, 403):
@@ -195,14 +204,14 @@ def _used_up(content: bytes) -> str:
     return "daily" if b'"policyName":"DAILY"' in content.replace(b" ", b"") else ""
 
 
-def retry_after_s(response: httpx.Response) -> float | None:
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
     """Seconds to wait: as a number, or as a date, which counts from the vendor's own clock (its `Date`), not ours."""
-    text = response.headers.get("Retry-After", "").strip()
+    text = headers.get("Retry-After", "").strip()
     if text.replace(".", "", 1).isdigit():
         return float(text)
     try:
         until = parsedate_to_datetime(text)
-        now = parsedate_to_datetime(response.headers["Date"]) if "Date" in response.headers else datetime.now(UTC)
+        now = parsedate_to_datetime(headers["Date"]) if "Date" in headers else datetime.now(UTC)
         return float(max(0.0, (until - now).total_seconds()))
     except (ValueError, TypeError):
         return None

@@ -230,7 +230,8 @@ def _batches(
     refused: list[pa.Table] = []
     for page in pages:
         rows, unreadable = apart(page)
-        refused.append(unreadable)
+        if unreadable.num_rows:
+            refused.append(unreadable)
         live, gone = [row for row in rows if not is_gone(row)], [row for row in rows if is_gone(row)]
         came_back = bool(gone_ids) and not gone_ids.isdisjoint(id_of(row) for row in live)
         gone_ids.update(id_of(row) for row in gone)

@@ -3,6 +3,7 @@ nothing was applied; afterwards raw is what it is where nothing ever failed. Out
 
 from __future__ import annotations
 
+import runpy
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -10,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import httpx
 import pytest
 
 import ingestion.crm
@@ -21,11 +21,12 @@ from ingestion.load import load_source
 from ingestion.tables import TABLES
 from lendloop import errors
 from lendloop.clock import Clock
+from lendloop.home import CHECKOUT
 from lendloop.settings import Settings, SourceName, load_settings
 from lendloop.source_status import read_status
 from sandbox.serve import Options, running
 from tests.faults import Case, declared
-from tests.ingestion.conftest import NOW, Lender, Vendors, new_lender
+from tests.ingestion.conftest import NOW, Lender, Vendors, Warehouse, new_lender
 from tests.ingestion.test_crm import contact
 from tests.ingestion.test_support import event, ticket, user
 
@@ -181,6 +182,20 @@ def test_a_whole_listing_that_lacks_a_page_deletes_nobody(
     assert (again.deleted, again.rows) == (0, first.rows)
 
 
+def test_an_archived_contact_on_a_page_that_is_passed_over_is_gone_all_the_same(
+    vendors: Vendors, make_settings: Callable[..., Settings], clock: Clock, warehouse: Warehouse
+) -> None:
+    settings = make_settings(**vendors.settings())
+    rows = vendors.lender.rows["crm_contacts"] = [contact(n) for n in range(35)]
+    load_source("crm", settings, clock)
+    for row in rows[5:]:
+        row.update(archived=True, archived_at=NOW, updated_at=NOW - timedelta(hours=1))
+    vendors.lender.changed()
+    vendors.sandbox.add_fault(system="hubspot", kind="page_missing", path="contacts.*archived=true")
+    load_source("crm", settings.model_copy(update={"shrink_limit": 0.0}), clock)
+    assert warehouse.one("SELECT count(*) FROM raw_crm.contacts WHERE _deleted_at IS NULL") == 5
+
+
 @pytest.mark.parametrize("system", SOURCES)
 @pytest.mark.parametrize("hours", [3, -3])
 def test_rows_stamped_by_a_clock_that_was_off_hide_none_that_come_later(
@@ -234,7 +249,7 @@ def test_an_answer_that_trickles_in_is_bounded_as_a_whole(vendors: Vendors) -> N
 def test_a_wait_is_seconds_or_a_date_by_the_clock_of_who_says_it(
     headers: dict[str, str], seconds: float | None
 ) -> None:
-    assert retry_after_s(httpx.Response(429, headers=headers)) == seconds
+    assert retry_after_s(headers) == seconds
 
 
 def test_what_was_under_way_ends_with_the_reader(vendors: Vendors, tmp_path: Path) -> None:
@@ -256,3 +271,9 @@ def test_what_was_under_way_ends_with_the_reader(vendors: Vendors, tmp_path: Pat
     pages.close()  # type: ignore[attr-defined]
     api.close()
     assert time.monotonic() - began < ANSWER_S
+
+
+def test_the_page_of_faults_says_what_is_declared() -> None:
+    """After a change that is meant: `make docs`."""
+    page = runpy.run_path(str(CHECKOUT / "docs" / "faults.py"))
+    assert page["TARGET"].read_text() == page["render"]()
