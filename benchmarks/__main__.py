@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from benchmarks.harness import CHECKOUT, machine, render
 
-PARTS = ("passes", "sandbox")
+PARTS = ("passes", "sandbox", "http_sources")
 KEPT = CHECKOUT / "docs" / "benchmarks.json"
 PAGE = CHECKOUT / "docs" / "benchmarks.md"
 
