@@ -63,6 +63,8 @@ class Settings(BaseSettings):
 
     blueshift_url: str | None = None
     blueshift_key: SecretStr | None = None
+    blueshift_calls_per_s: float | None = Field(default=None, gt=0)
+    """Profile calls a second that the vendor grants this account; without it the documented 5."""
     slack_url: str | None = None
     slack_token: SecretStr | None = None
     slack_channel: str | None = None

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,26 @@ CONTRACT = Contract(
     },
 )
 LIST_ROWS = 25
+_WAVE_S = 2.0
+"""A wave is about so many seconds of calls: what a crash leaves in flight, and sends again."""
+
+
+def contract_at(calls_per_s: float | None) -> Contract:
+    """The contract at the pace that the vendor grants an account; without one, at the documented pace.
+
+    List calls may come twice as often as profile calls, as they take half as many rows.
+    """
+    if calls_per_s is None:
+        return CONTRACT
+    wave_rows = int(_WAVE_S * calls_per_s) * CONTRACT.batch_rows
+    return replace(
+        CONTRACT,
+        calls_per_s={"customers": calls_per_s, "lists": 2 * calls_per_s},
+        wave_rows=min(max(CONTRACT.wave_rows, wave_rows), 20_000),
+        concurrency=min(max(CONTRACT.concurrency, int(calls_per_s / 10)), 16),
+    )
+
+
 _LISTS = "/api/v1/custom_user_lists"
 
 

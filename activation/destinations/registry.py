@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from activation.destinations.blueshift import Blueshift
+from activation.destinations.blueshift import Blueshift, contract_at
 from activation.destinations.contract import Destination
 from activation.destinations.rates import Sleep
 from lendloop.errors import ConfigurationError
@@ -24,7 +24,11 @@ def open_destination(name: str, settings: Settings, *, sleep: Sleep = asyncio.sl
         return None
     settings.require("blueshift_url", "blueshift_key")
     return Blueshift(
-        str(settings.blueshift_url), settings.secret("blueshift_key"), settings.home.delivery / "rates", sleep=sleep
+        str(settings.blueshift_url),
+        settings.secret("blueshift_key"),
+        settings.home.delivery / "rates",
+        sleep=sleep,
+        contract=contract_at(settings.blueshift_calls_per_s),
     )
 
 
