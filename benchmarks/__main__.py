@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from benchmarks.harness import CHECKOUT, machine, render
 
-PARTS = ("passes", "sandbox", "http_sources")
+PARTS = ("passes", "sandbox", "http_sources", "push", "alerts")
 KEPT = CHECKOUT / "docs" / "benchmarks.json"
 PAGE = CHECKOUT / "docs" / "benchmarks.md"
 
