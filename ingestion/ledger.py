@@ -201,7 +201,9 @@ class LedgerReader:
         yield stream
         if stream.error is not None:
             self._raise_if_unreachable(table)
-            raise TransientError(f"reading {table.name} at {self._where} broke off: {stream.error}") from None
+            raise TransientError(
+                f"reading {table.name} at {self._where} broke off: {stream.error}; check LENDLOOP_LEDGER_URL"
+            ) from None
 
     def _raise_if_unreachable(self, table: RawTable) -> None:
         """Tell a value that connectorx can't take from a database that went away."""
@@ -226,7 +228,11 @@ class LedgerReader:
 
         def read() -> pa.RecordBatchReader:
             return connectorx.read_sql(
-                url.render_as_string(hide_password=False), query, return_type="arrow_stream", batch_size=BLOCK_ROWS
+                url.render_as_string(hide_password=False),
+                query,
+                return_type="arrow_stream",
+                batch_size=BLOCK_ROWS,
+                pre_execution_query=[IN_UTC[dialect]],
             )
 
         def with_money(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -258,16 +264,11 @@ def _postgresql(name: str, kind: sa.types.TypeEngine[Any]) -> _Form:
 
 
 def _mysql(name: str, kind: sa.types.TypeEngine[Any]) -> _Form:
-    """Dates and times are read as text, since `0000-00-00` is a value there; a TIMESTAMP, which shows itself in the
-    session's zone, from its instant."""
+    """Dates and times are read as text, since `0000-00-00` is a value there."""
     text = f"CAST({name} AS CHAR)"
     if isinstance(kind, mysql.BIT):
         return _Form(f"CAST({name} AS SIGNED)", f"CAST(CAST({name} AS UNSIGNED) AS CHAR)")
-    if isinstance(kind, mysql.TIMESTAMP):
-        instant = f"UNIX_TIMESTAMP({name})"
-        text = f"CAST(TIMESTAMP '1970-01-01 00:00:00' + INTERVAL {instant} SECOND AS CHAR)"
-        text = f"CASE WHEN {instant} > 0 THEN {text} ELSE CAST({name} AS CHAR) END"
-    elif isinstance(kind, sa.LargeBinary):
+    if isinstance(kind, sa.LargeBinary):
         text = f"HEX({name})"
     elif isinstance(kind, sa.Integer) and not getattr(kind, "unsigned", False):
         return _Form(f"CAST({name} AS SIGNED)", text)
@@ -292,6 +293,12 @@ STREAMED: dict[str, Callable[[str, sa.types.TypeEngine[Any]], _Form]] = {
     "mariadb": _mysql,
 }
 """Dialects that connectorx reads over TCP, and how each asks for a column."""
+IN_UTC = {
+    "postgresql": "SET TIME ZONE 'UTC'",
+    "mysql": "SET time_zone = '+00:00'",
+    "mariadb": "SET time_zone = '+00:00'",
+}
+"""What makes a session show and take times in UTC."""
 
 
 def _engine(text: str) -> sa.Engine:
@@ -299,9 +306,19 @@ def _engine(text: str) -> sa.Engine:
         url = sa.make_url(text)
         if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).exists():
             raise ConfigurationError(f"LENDLOOP_LEDGER_URL names {url.database}, which does not exist")
-        return sa.create_engine(url, pool_pre_ping=True)
+        engine = sa.create_engine(url, pool_pre_ping=True)
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
         raise ConfigurationError(
             f"LENDLOOP_LEDGER_URL is no SQLAlchemy URL that works here ({type(error).__name__}): "
-            "for example postgresql://user:password@host:5432/fineract"
+            "for example postgresql://user:password@host:5432/fineract or mysql+pymysql://user:password@host:3306/fineract"
         ) from error
+    if statement := IN_UTC.get(engine.dialect.name):
+        sa.event.listen(engine, "connect", lambda connection, _: _execute(connection, statement))
+    return engine
+
+
+def _execute(connection: Any, statement: str) -> None:
+    cursor = connection.cursor()
+    cursor.execute(statement)
+    cursor.close()
+    connection.commit()
