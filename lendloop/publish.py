@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 
 import duckdb
@@ -57,6 +57,8 @@ class Catalog(BaseModel):
     version: int = 0
     inputs: str = ""
     """Fingerprint of everything the last build depended on; empty when it must not be trusted."""
+    models: str = ""
+    """Fingerprint of the models that made what stands in the warehouse."""
     as_of: datetime | None = None
     groups: dict[str, GroupState] = Field(default_factory=dict)
     tables: dict[str, PublishedTable] = Field(default_factory=dict)
@@ -67,13 +69,20 @@ class Catalog(BaseModel):
 
 
 class PublishableTable(BaseModel):
-    """A table of the warehouse that readers get. `partition_column`, a date, cuts it into months."""
+    """A table of the warehouse that readers get.
+
+    `partition_column`, a date or an instant, cuts it into months (of UTC). `order` is its key; without one, files are
+    ordered by all columns. `version_columns` change whenever a row does as long as the models stay as they are: a large
+    table is compared by these alone, others by all their columns.
+    """
 
     schema_name: str
     name: str
     group: str
     contact_data: bool = False
     partition_column: str | None = None
+    order: list[str] = Field(default_factory=list)
+    version_columns: list[str] = Field(default_factory=list)
     description: str = ""
     columns: dict[str, str] = Field(default_factory=dict)
 
@@ -102,12 +111,13 @@ def publish(
     inputs: str,
     as_of: datetime,
     checks: dict[str, tuple[int, int]],
+    models: str = "",
     grace_s: float = GRACE_S,
 ) -> tuple[Catalog, dict[str, int]]:
     """Publish the tables of every `fresh` group; the others keep the version they have.
 
     `connection` is open on the warehouse, under its lock. `groups` holds the outcome of this
-    pass's audit. Returns the new catalogue and the number of files written, by table. Nothing is
+    pass's audit, `models` a fingerprint of what made the tables. Returns the new catalogue and the number of files written, by table. Nothing is
     replaced, and the version stays, when no file, table or state differs.
     """
     previous = read_catalog(home)
@@ -121,7 +131,7 @@ def publish(
             if old:
                 published[key] = old
             continue
-        files, rows, count = _write_table(connection, home, table)
+        files, rows, count = _write_table(connection, home, table, models)
         if old and old.files == files:
             published[key] = old
             continue
@@ -148,6 +158,7 @@ def publish(
         update={
             "version": version if changed else previous.version,
             "inputs": inputs,
+            "models": models,
             "as_of": as_of,
             "groups": new_groups,
             "tables": published,
@@ -187,7 +198,7 @@ def _files_root(home: Home, contact_data: bool) -> Path:
 
 
 def _write_table(
-    connection: duckdb.DuckDBPyConnection, home: Home, table: PublishableTable
+    connection: duckdb.DuckDBPyConnection, home: Home, table: PublishableTable, models: str
 ) -> tuple[list[str], int, int]:
     """Write what is not there yet. Returns (files, rows, files written)."""
     relation = f'"{table.schema_name}"."{table.name}"'
@@ -196,18 +207,19 @@ def _write_table(
         " where table_schema = ? and table_name = ?",
         [table.schema_name, table.name],
     ).fetchone()
-    part = f"coalesce(strftime({table.partition_column}, '%Y-%m'), 'none')" if table.partition_column else "'all'"
+    made_by = f"{shape}{duckdb.__version__}{models if table.version_columns else ''}"
+    month = f"cast(date_trunc('month', {table.partition_column}) as date)" if table.partition_column else "null::date"
+    version = f"hash({', '.join(f't.{column}' for column in table.version_columns) or 't'})"
     parts = connection.execute(
-        f"select {part} as part, count(*) as row_count,"
-        f" md5(concat_ws('|', count(*), bit_xor(hash(t)), sum(hash(t)::hugeint), any_value(?), any_value(?)))"
-        f" from {relation} as t group by 1 order by 1",
-        [shape[0] if shape else "", duckdb.__version__],
-    ).fetchall() or [("all", 0, f"empty{_short(str(shape))}")]
+        f"select {month} as month, count(*) as row_count, bit_xor({version}), sum({version}::hugeint)"
+        f" from {relation} as t group by 1 order by 1"
+    ).fetchall() or [(None, 0, None, None)]
     root = _files_root(home, table.contact_data)
     files: list[str] = []
     count = 0
-    for name, _, fingerprint in parts:
-        relative = f"{table.schema_name}/{table.name}/{name}-{fingerprint[:20]}.parquet"
+    for month_start, *fingerprint in parts:
+        name = f"{month_start:%Y-%m}" if month_start else "none" if table.partition_column else "all"
+        relative = f"{table.schema_name}/{table.name}/{name}-{_short(f'{fingerprint}{made_by}')[:20]}.parquet"
         files.append(relative)
         target = root / relative
         if target.exists():
@@ -215,13 +227,23 @@ def _write_table(
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o700 if table.contact_data else 0o755)
         draft = target.with_name(f"{target.name}.{os.getpid()}.tmp")
         connection.execute(
-            f"copy (select * from {relation} as t where {part} = '{name}' order by all) to '{draft}' (format parquet, compression zstd)"
+            f"copy (select * from {relation} as t where {_in_month(table.partition_column, month_start)}"
+            f" order by {', '.join(table.order) or 'all'}) to '{draft}' (format parquet, compression zstd)"
         )
         if table.contact_data:
             draft.chmod(0o600)
         _sync_replace(draft, target)
         count += 1
-    return files, sum(row_count for _, row_count, _ in parts), count
+    return files, sum(row_count for _, row_count, *_ in parts), count
+
+
+def _in_month(column: str | None, month: date | None) -> str:
+    """The condition for one part, on the bare column, so that only its stretch of the table is read."""
+    if column is None:
+        return "true"
+    if month is None:
+        return f"{column} is null"
+    return f"{column} >= date '{month}' and {column} < date '{month}' + interval 1 month"
 
 
 def _short(text: str) -> str:

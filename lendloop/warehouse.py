@@ -6,6 +6,7 @@ DuckDB lets one process open the file. Every opening goes through `open_warehous
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,6 +22,12 @@ VERSIONS = ("create schema if not exists raw_meta",)
 
 A step that changes a raw table of the loader's or a zone's table that dbt keeps goes here too.
 """
+
+
+def memory_limit() -> str:
+    """What DuckDB may hold before it spills beside the warehouse: half of the machine's memory, at most 8 GB."""
+    half_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**21
+    return f"{min(half_mb, 8192)}MiB"
 
 
 @contextmanager
@@ -50,7 +57,7 @@ def connect_warehouse(home: Home) -> Iterator[duckdb.DuckDBPyConnection]:
 
     Raises ConfigurationError when the file is of a newer version than this code.
     """
-    connection = duckdb.connect(str(home.warehouse))
+    connection = duckdb.connect(str(home.warehouse), config={"memory_limit": memory_limit()})
     try:
         connection.execute("set timezone = 'UTC'")
         upgrade(connection, "raw_meta", VERSIONS, str(home.warehouse))

@@ -24,7 +24,7 @@ from lendloop.home import DBT_PROJECT, Home
 from lendloop.locks import file_lock
 from lendloop.publish import Catalog, GroupState, PublishableTable, publish, read_catalog, write_catalog
 from lendloop.settings import Settings
-from lendloop.warehouse import connect_warehouse, warehouse_lock
+from lendloop.warehouse import connect_warehouse, memory_limit, warehouse_lock
 
 ZONES = ("gray", "trusted", "kpi", "contacts")
 _IGNORED = {"target", "logs", "__pycache__"}
@@ -117,6 +117,8 @@ def publishable_tables(manifest: Mapping[str, Any]) -> list[PublishableTable]:
             group=node["group"],
             contact_data=node["schema"] == "contacts",
             partition_column=node["config"]["meta"].get("publish_partition"),
+            order=node["config"]["meta"].get("key", []),
+            version_columns=node["config"]["meta"].get("publish_version", []),
             description=node["description"],
             columns={name: column["description"] for name, column in node["columns"].items()},
         )
@@ -149,7 +151,8 @@ def build_and_publish(settings: Settings, clock: Clock, *, force: bool = False) 
                     tables={key: table.rows for key, table in catalog.tables.items()},
                 )
             _set_clock(connection, clock)
-            _forget_incremental(connection, manifest, unhealthy)
+            models = project_fingerprint()
+            _forget_incremental(connection, manifest, unhealthy, everything=catalog.models != models)
         nodes = _build(home, settings, manifest)
         groups = _audit(nodes, manifest, catalog)
         with connect_warehouse(home) as connection:
@@ -162,6 +165,7 @@ def build_and_publish(settings: Settings, clock: Clock, *, force: bool = False) 
                 inputs=inputs if healthy else "",
                 as_of=clock.as_of,
                 checks=_count_checks(nodes, manifest),
+                models=models,
             )
             rows = _row_counts(connection, manifest)
     for node in nodes:
@@ -213,8 +217,10 @@ def _set_clock(connection: duckdb.DuckDBPyConnection, clock: Clock) -> None:
     connection.execute("insert into raw_meta.clock values (?, ?)", [clock.as_of, clock.day])
 
 
-def _forget_incremental(connection: duckdb.DuckDBPyConnection, manifest: Mapping[str, Any], groups: list[str]) -> None:
-    """Drop what a failed audit may have left wrong, so that the build makes it from raw again.
+def _forget_incremental(
+    connection: duckdb.DuckDBPyConnection, manifest: Mapping[str, Any], groups: list[str], *, everything: bool
+) -> None:
+    """Drop what a failed audit, or an earlier version of the models, may have left wrong: the build makes it from raw.
 
     A model that keeps history raw does not have (`full_refresh: false`) stays.
     """
@@ -222,7 +228,7 @@ def _forget_incremental(connection: duckdb.DuckDBPyConnection, manifest: Mapping
         config = node["config"]
         if (
             node["resource_type"] == "model"
-            and node["group"] in groups
+            and (everything or node["group"] in groups)
             and config["materialized"] == "incremental"
             and config.get("full_refresh") is not False
         ):
@@ -251,6 +257,7 @@ def _invoke(home: Home, arguments: list[str], *, target: str, hash_key: str = ""
     """Run dbt in this process, and let go of the warehouse and of its environment whatever happens."""
     variables = {
         "LENDLOOP_WAREHOUSE": str(home.warehouse),
+        "LENDLOOP_MEMORY_LIMIT": memory_limit(),
         "LENDLOOP_HASH_KEY": hash_key,
         "DBT_TARGET_PATH": str(home.dbt / "target"),
         "DBT_LOG_PATH": str(home.dbt / "logs"),

@@ -46,3 +46,8 @@
 {% macro midnight_utc(day) %}{{ return(adapter.dispatch('midnight_utc', 'lendloop')(day)) }}{% endmacro %}
 {% macro default__midnight_utc(day) %}cast({{ day }} as timestamp){% endmacro %}
 {% macro duckdb__midnight_utc(day) %}timezone('UTC', cast({{ day }} as timestamp)){% endmacro %}
+
+{# A group's fingerprint: other rows, or another value in one of `columns`, give another number. #}
+{% macro fingerprint_of_rows(columns) %}{{ return(adapter.dispatch('fingerprint_of_rows', 'lendloop')(columns)) }}{% endmacro %}
+{% macro default__fingerprint_of_rows(columns) %}cast(sum(cast(xxhash64({{ columns | join(', ') }}) as decimal(38, 0))) % 9223372036854775807 as bigint){% endmacro %}
+{% macro duckdb__fingerprint_of_rows(columns) %}cast(sum(cast(hash({{ columns | join(', ') }}, version()) as hugeint)) % 9223372036854775807 as bigint){% endmacro %}

@@ -19,7 +19,8 @@ from lendloop.source_status import SourceStatus
 
 AS_OF = datetime(2026, 6, 30, 9, 0, tzinfo=UTC)
 _TABLES = {
-    "trusted.dim_market": "market varchar, market_name varchar, currency varchar, time_zone varchar, phone_region varchar",
+    "trusted.dim_market": "market varchar, market_name varchar, currency varchar, time_zone varchar, phone_region varchar,"
+    " business_date date",
     "trusted.map_customer_source": "person_key varchar, source varchar, source_id varchar, rule varchar, probability decimal(5, 4),"
     " valid_from timestamptz, valid_to timestamptz",
     "trusted.dim_contact_permission": "person_key varchar, channel varchar, is_permitted boolean, basis varchar, decided_at timestamptz",
@@ -32,7 +33,7 @@ _TABLES = {
     "trusted.fct_loan": "loan_id bigint, person_key varchar, market varchar, currency varchar, status varchar,"
     " principal_disbursed decimal(19, 6), principal_repaid decimal(19, 6), principal_outstanding decimal(19, 6),"
     " principal_written_off decimal(19, 6), total_outstanding decimal(19, 6), total_recovered decimal(19, 6), submitted_on date,"
-    " closed_on date, written_off_on date, days_past_due integer, as_of_date date",
+    " closed_on date, written_off_on date, days_past_due integer",
     "contacts.customer_contact": "person_key varchar, channel varchar, address varchar, address_hash varchar, source varchar,"
     " source_id varchar, is_primary boolean",
     "contacts.customer_profile": "person_key varchar, market varchar, first_name varchar, last_name varchar, language varchar",
@@ -56,7 +57,10 @@ class PublishedLender:
             for name in ("crm", "ledger", "support")
         }
         for market, currency, zone in (("NG", "NGN", "Africa/Lagos"), ("CI", "XOF", "Africa/Abidjan")):
-            self.add("trusted.dim_market", market=market, currency=currency, time_zone=zone, phone_region=market)
+            self.add(
+                "trusted.dim_market", market=market, currency=currency, time_zone=zone, phone_region=market,
+                business_date=AS_OF.date(),
+            )  # fmt: skip
 
     @property
     def settings(self) -> Settings:
@@ -79,8 +83,8 @@ class PublishedLender:
         self.as_of += timedelta(days=days)
         for status in self.status.values():
             status.succeeded_as_of = self.as_of
-        for loan in self.rows["trusted.fct_loan"]:
-            loan["as_of_date"] = self.as_of.date()
+        for market in self.rows["trusted.dim_market"]:
+            market["business_date"] = self.as_of.date()
 
     def add(self, table: str, **row: Any) -> None:
         self.rows[table].append(row)
@@ -120,7 +124,6 @@ class PublishedLender:
             status="written_off", principal_disbursed=Decimal(owed) * 2, principal_repaid=Decimal(owed),
             principal_outstanding=Decimal(0), principal_written_off=Decimal(owed), total_outstanding=Decimal(0),
             total_recovered=Decimal(0), submitted_on=date(2026, 1, 1), written_off_on=date(2026, 4, 1), days_past_due=0,
-            as_of_date=self.as_of.date(),
         )  # fmt: skip
 
     def approved(self, key: str, days_ago: float = 5, amount: str = "250.000000", **more: Any) -> None:

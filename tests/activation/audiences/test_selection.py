@@ -267,7 +267,7 @@ def test_dormant_are_those_who_closed_30_days_ago_paid_in_time_and_did_not_come_
         loan = {
             "loan_id": number, "person_key": name, "market": "NG", "currency": "NGN", "status": "closed",
             "principal_disbursed": Decimal(100), "principal_written_off": Decimal(0), "submitted_on": day - timedelta(days=30),
-            "closed_on": day, "as_of_date": lender.as_of.date(),
+            "closed_on": day,
         }  # fmt: skip
         lender.add("trusted.fct_loan", **{**loan, **more})
         lender.add("trusted.fct_installment", loan_id=number, days_late=days_late)

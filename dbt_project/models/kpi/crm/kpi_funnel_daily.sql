@@ -1,22 +1,16 @@
 with stages as (
-    select person_key, cycle, market, coalesce(product_name, '(none)') as product_name, stage, reached_at
+    select market, coalesce(product_name, '(none)') as product_name, stage, reached_on
     from {{ ref('fct_funnel_stage') }}
+),
+
+applications as (
+    select market, coalesce(product_name, '(none)') as product_name, applied_at, approved_at, accepted_at
+    from {{ ref('fct_application') }}
+    where person_key is not null and applied_at is not null
 ),
 
 clocks as (
     select market, time_zone from {{ ref('int_market_clock') }}
-),
-
-dated as (
-    select
-        stages.person_key,
-        stages.cycle,
-        stages.market,
-        stages.product_name,
-        stages.stage,
-        {{ local_date('stages.reached_at', 'clocks.time_zone') }} as reached_on
-    from stages
-    inner join clocks on stages.market = clocks.market
 ),
 
 events as (
@@ -27,34 +21,22 @@ events as (
         {% for stage in funnel_stages() -%}
         sum(case when stage = '{{ stage }}' then 1 else 0 end) as {{ stage }}_count{{ ',' if not loop.last }}
         {% endfor %}
-    from dated
+    from stages
     group by reached_on, market, product_name
-),
-
-cycles as (
-    select
-        person_key,
-        cycle,
-        market,
-        product_name,
-        min(case when stage = 'applied' then reached_on end) as applied_on,
-        max(case when stage = 'approved' then 1 else 0 end) as approved,
-        max(case when stage = 'accepted' then 1 else 0 end) as accepted
-    from dated
-    group by person_key, cycle, market, product_name
 ),
 
 cohorts as (
     select
-        applied_on as funnel_date,
-        market,
-        product_name,
+        {{ local_date('applications.applied_at', 'clocks.time_zone') }} as funnel_date,
+        applications.market,
+        applications.product_name,
         count(*) as applied,
-        sum(approved) as approved_of_applied,
-        sum(case when approved = 1 then accepted else 0 end) as accepted_of_approved
-    from cycles
-    where applied_on is not null
-    group by applied_on, market, product_name
+        sum(case when applications.approved_at is not null then 1 else 0 end) as approved_of_applied,
+        sum(case when applications.approved_at is not null and applications.accepted_at is not null then 1 else 0 end)
+            as accepted_of_approved
+    from applications
+    inner join clocks on applications.market = clocks.market
+    group by 1, 2, 3
 )
 
 select

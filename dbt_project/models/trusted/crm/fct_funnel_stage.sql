@@ -1,81 +1,77 @@
-with applications as (
+{{ config(
+    materialized='incremental',
+    unique_key='person_key',
+    incremental_strategy='delete+insert',
+    on_schema_change='append_new_columns',
+    post_hook="delete from {{ this }} as built where not exists (select 1 from {{ ref('int_funnel_person') }} as people where people.person_key = built.person_key and people.input_hash = built.input_hash)"
+) }}
+
+-- A person's stages are made anew when anything that they are made of has changed.
+with changed as (
+    select people.person_key, people.input_hash
+    from {{ ref('int_funnel_person') }} as people
+    {% if is_incremental() %}
+    where not exists (
+        select 1 from {{ this }} as built
+        where built.person_key = people.person_key and built.input_hash = people.input_hash
+    )
+    {% endif %}
+),
+
+events as (
     select
-        application_id, person_key, market, product_name, applied_at, approved_at, accepted_at, disbursed_at, loan_id,
-        row_number() over (partition by person_key order by applied_at, application_id) as cycle
-    from {{ ref('fct_application') }}
-    where person_key is not null and applied_at is not null
+        event.person_key, event.event, event.application_id, event.market, event.product_name, event.happened_at,
+        event.approved_at, event.accepted_at, event.disbursed_at, event.repaid_at
+    from {{ ref('int_funnel_event') }} as event
+    {% if is_incremental() %}
+    inner join changed on event.person_key = changed.person_key
+    {% endif %}
 ),
 
-loans as (
-    select loan_id, disbursed_on, closed_on, status from {{ ref('int_loan_outcome') }}
+clocks as (
+    select market, time_zone from {{ ref('int_market_clock') }}
 ),
 
-contacts as (
-    select contact_id, eligible_at, offered_at from {{ ref('stg_crm__contacts') }}
-),
-
-people as (
-    select person_key, source_id, market from {{ ref('int_person_record') }}
-    where source = 'crm' and not is_deleted
-),
-
-invitations as (
-    select people.person_key, people.market, 'eligible' as stage, contacts.eligible_at as reached_at
-    from people
-    inner join contacts on people.source_id = contacts.contact_id
-    where contacts.eligible_at is not null
-    union all
-    select people.person_key, people.market, 'offered', contacts.offered_at
-    from people
-    inner join contacts on people.source_id = contacts.contact_id
-    where contacts.offered_at is not null
+outcomes as (
+    select
+        person_key, application_id, market, product_name, happened_at as applied_at, approved_at, accepted_at,
+        disbursed_at, repaid_at,
+        row_number() over (partition by person_key order by happened_at, application_id) as cycle
+    from events
+    where event = 'applied'
 ),
 
 -- the CRM keeps the last eligibility and offer: they open the cycle after the applications that came before them
 invited as (
     select
         invitations.person_key,
-        invitations.stage,
+        invitations.event as stage,
         invitations.market,
-        invitations.reached_at,
-        1 + count(applications.application_id) as cycle
-    from invitations
-    left join applications
-        on invitations.person_key = applications.person_key and applications.applied_at < invitations.reached_at
-    group by invitations.person_key, invitations.stage, invitations.market, invitations.reached_at
-),
-
-outcomes as (
-    select
-        applications.application_id,
-        applications.person_key,
-        applications.market,
-        applications.product_name,
-        applications.cycle,
-        applications.applied_at,
-        applications.approved_at,
-        applications.accepted_at,
-        coalesce(applications.disbursed_at, {{ midnight_utc('loans.disbursed_on') }}) as disbursed_at,
-        case when loans.status in ('closed', 'overpaid') then {{ midnight_utc('loans.closed_on') }} end as repaid_at
-    from applications
-    left join loans on applications.loan_id = loans.loan_id
+        invitations.happened_at as reached_at,
+        1 + count(outcomes.application_id) as cycle
+    from events as invitations
+    left join outcomes
+        on invitations.person_key = outcomes.person_key and outcomes.applied_at < invitations.happened_at
+    where invitations.event <> 'applied'
+    group by invitations.person_key, invitations.event, invitations.market, invitations.happened_at
 ),
 
 repeated as (
     select
-        outcomes.person_key,
-        outcomes.cycle,
-        min(later.disbursed_at) as repeat_at
+        person_key,
+        cycle,
+        market,
+        disbursed_at,
+        min(disbursed_at) over (
+            partition by person_key order by cycle rows between 1 following and unbounded following
+        ) as repeat_at
     from outcomes
-    inner join outcomes as later on outcomes.person_key = later.person_key and outcomes.cycle < later.cycle
-    where outcomes.disbursed_at is not null and later.disbursed_at is not null
-    group by outcomes.person_key, outcomes.cycle
 ),
 
 stages as (
-    select invited.person_key, invited.cycle, invited.stage, max(invited.market) as market, min(invited.reached_at) as reached_at
+    select person_key, cycle, stage, max(market) as market, min(reached_at) as reached_at
     from invited
-    group by invited.person_key, invited.cycle, invited.stage
+    group by person_key, cycle, stage
     union all
     select person_key, cycle, 'applied', market, applied_at from outcomes
     union all
@@ -87,29 +83,40 @@ stages as (
     union all
     select person_key, cycle, 'repaid', market, repaid_at from outcomes
     union all
-    select outcomes.person_key, outcomes.cycle, 'repeat', outcomes.market, repeated.repeat_at
-    from outcomes
-    inner join repeated on outcomes.person_key = repeated.person_key and outcomes.cycle = repeated.cycle
+    select person_key, cycle, 'repeat', market, repeat_at from repeated
+    where disbursed_at is not null
+),
+
+assembled as (
+    select
+        stages.person_key,
+        cast(stages.cycle as integer) as cycle,
+        outcomes.application_id,
+        coalesce(outcomes.market, stages.market) as market,
+        outcomes.product_name,
+        stages.stage,
+        stages.reached_at,
+        changed.input_hash
+    from stages
+    inner join changed on stages.person_key = changed.person_key
+    left join outcomes on stages.person_key = outcomes.person_key and stages.cycle = outcomes.cycle
+    where stages.reached_at is not null
 )
 
 select
-    stages.person_key,
-    cast(stages.cycle as integer) as cycle,
-    outcomes.application_id,
-    coalesce(outcomes.market, stages.market) as market,
-    outcomes.product_name,
-    stages.stage,
-    case stages.stage
-        when 'eligible' then 1
-        when 'offered' then 2
-        when 'applied' then 3
-        when 'approved' then 4
-        when 'accepted' then 5
-        when 'disbursed' then 6
-        when 'repaid' then 7
-        else 8
+    assembled.person_key,
+    assembled.cycle,
+    assembled.application_id,
+    assembled.market,
+    assembled.product_name,
+    assembled.stage,
+    case assembled.stage
+        {% for stage in funnel_stages() -%}
+        when '{{ stage }}' then {{ loop.index }}
+        {% endfor -%}
     end as stage_order,
-    stages.reached_at
-from stages
-left join outcomes on stages.person_key = outcomes.person_key and stages.cycle = outcomes.cycle
-where stages.reached_at is not null
+    assembled.reached_at,
+    {{ local_date('assembled.reached_at', 'clocks.time_zone') }} as reached_on,
+    assembled.input_hash
+from assembled
+inner join clocks on assembled.market = clocks.market

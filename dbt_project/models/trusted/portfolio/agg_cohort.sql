@@ -1,9 +1,13 @@
 with loans as (
     select
-        loan_id, market, product_id, currency, disbursed_on, principal_disbursed, as_of_date,
+        loan_id, market, product_id, currency, disbursed_on, principal_disbursed,
         cast({{ dbt.date_trunc('month', 'disbursed_on') }} as date) as cohort_month
     from {{ ref('fct_loan') }}
     where disbursed_on is not null
+),
+
+clocks as (
+    select market, business_date from {{ ref('int_market_clock') }}
 ),
 
 losses as (
@@ -22,15 +26,16 @@ losses as (
 
 cohorts as (
     select
-        cohort_month,
-        market,
-        product_id,
-        currency,
+        loans.cohort_month,
+        loans.market,
+        loans.product_id,
+        loans.currency,
         count(*) as loan_count,
-        sum(principal_disbursed) as disbursed_principal,
-        max(as_of_date) as as_of_date
+        sum(loans.principal_disbursed) as disbursed_principal,
+        max(clocks.business_date) as business_date
     from loans
-    group by cohort_month, market, product_id, currency
+    inner join clocks on loans.market = clocks.market
+    group by loans.cohort_month, loans.market, loans.product_id, loans.currency
 ),
 
 weeks as (
@@ -48,10 +53,10 @@ cells as (
         weeks.number as weeks_on_book,
         {{ plus_days(
             "cast(" ~ dbt.dateadd('month', 1, 'cohorts.cohort_month') ~ " as date)", '(weeks.number * 7 - 1)'
-        ) }} <= cohorts.as_of_date as is_mature
+        ) }} <= cohorts.business_date as is_mature
     from cohorts
     cross join weeks
-    where {{ plus_days('cohorts.cohort_month', 'weeks.number * 7') }} <= cohorts.as_of_date
+    where {{ plus_days('cohorts.cohort_month', 'weeks.number * 7') }} <= cohorts.business_date
 )
 
 select

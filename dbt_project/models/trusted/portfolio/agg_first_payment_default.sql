@@ -1,7 +1,9 @@
 with loans as (
-    select loan_id, market, product_id, currency, is_first_loan, as_of_date
-    from {{ ref('fct_loan') }}
-    where disbursed_on is not null
+    select
+        lent.loan_id, lent.market, lent.product_id, lent.currency, lent.is_first_loan, clocks.business_date
+    from {{ ref('fct_loan') }} as lent
+    inner join {{ ref('int_market_clock') }} as clocks on lent.market = clocks.market
+    where lent.disbursed_on is not null
 ),
 
 installments as (
@@ -21,7 +23,7 @@ first_payments as (
         loans.product_id,
         loans.currency,
         loans.is_first_loan,
-        loans.as_of_date,
+        loans.business_date,
         installments.due_on as first_due_on,
         -- forgiven is not paid
         case
@@ -30,7 +32,7 @@ first_payments as (
         end as paid_days_late
     from loans
     inner join installments on loans.loan_id = installments.loan_id
-    where installments.rank = 1 and installments.due_on <= loans.as_of_date
+    where installments.rank = 1 and installments.due_on <= loans.business_date
 ),
 
 horizons as (
@@ -49,7 +51,7 @@ judged as (
         first_payments.currency,
         horizons.horizon_days,
         first_payments.is_first_loan,
-        {{ plus_days('first_payments.first_due_on', 'horizons.horizon_days') }} < first_payments.as_of_date as is_mature,
+        {{ plus_days('first_payments.first_due_on', 'horizons.horizon_days') }} < first_payments.business_date as is_mature,
         coalesce(first_payments.paid_days_late > horizons.horizon_days, true) as is_defaulted
     from first_payments
     cross join horizons

@@ -9,8 +9,11 @@
 
 with loans as (
     select
-        loan_id, market, product_id, currency, status_id, principal_outstanding, days_past_due, dpd_bucket, as_of_date
-    from {{ ref('fct_loan') }}
+        active.market, active.product_id, active.currency, active.principal_outstanding, active.days_past_due,
+        active.dpd_bucket, clocks.business_date as as_of_date
+    from {{ ref('fct_loan') }} as active
+    inner join {{ ref('int_market_clock') }} as clocks on active.market = clocks.market
+    where active.status_id = 300
 ),
 
 transactions as (
@@ -42,7 +45,6 @@ stock as (
         sum(case when dpd_bucket = '{{ bucket }}' then principal_outstanding else 0 end) as bucket_{{ name }}_principal{{ ',' if not loop.last }}
         {% endfor %}
     from loans
-    where status_id = 300
     group by as_of_date, market, product_id, currency
 ),
 

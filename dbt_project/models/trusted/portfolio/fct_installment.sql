@@ -14,7 +14,12 @@ with installments as (
 ),
 
 loans as (
-    select loan_id, market, product_id, currency, as_of_date from {{ ref('fct_loan') }}
+    select
+        lent.loan_id, lent.market, lent.product_id, lent.currency,
+        -- a loan that is over is late no longer
+        least(coalesce(lent.closed_on, lent.written_off_on, clocks.business_date), clocks.business_date) as counted_until
+    from {{ ref('fct_loan') }} as lent
+    inner join {{ ref('int_market_clock') }} as clocks on lent.market = clocks.market
 ),
 
 assembled as (
@@ -36,7 +41,7 @@ assembled as (
         case
             when installments.is_complete
                 then greatest(coalesce({{ days_between('installments.due_on', 'installments.met_on') }}, 0), 0)
-            else greatest({{ days_between('installments.due_on', 'loans.as_of_date') }}, 0)
+            else greatest({{ days_between('installments.due_on', 'loans.counted_until') }}, 0)
         end as days_late,
         installments._loaded_at as loaded_at
     from installments

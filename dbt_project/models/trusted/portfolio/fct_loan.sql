@@ -1,23 +1,77 @@
-with loans as (
-    select
-        loan_id, account_no, client_id, product_id, currency, status_id, principal_amount, principal_disbursed,
-        principal_repaid, principal_outstanding, principal_written_off, interest_charged, total_outstanding,
-        total_recovered, instalment_count, submitted_on, approved_on, disbursed_on, closed_on, written_off_on,
-        charged_off_on
-    from {{ ref('stg_ledger__loans') }}
-),
+{{ config(
+    materialized='incremental',
+    unique_key='loan_id',
+    incremental_strategy='delete+insert',
+    on_schema_change='append_new_columns',
+    post_hook="delete from {{ this }} where loan_id not in (select loan_id from {{ ref('stg_ledger__loans') }})"
+) }}
 
-loan_markets as (
-    select loan_id, market from {{ ref('int_loan_market') }}
-),
-
-clocks as (
+/*
+  A build makes anew the loans that are in motion (their days past due grow by themselves), those of
+  which anything was loaded, and all loans of everyone who has one of these (they number each other).
+*/
+with clocks as (
     select market, business_date from {{ ref('int_market_clock') }}
 ),
 
 people as (
-    select person_key, source_id from {{ ref('int_person_record') }}
+    select person_key, ledger_client_id as client_id from {{ ref('int_person_record') }}
     where source = 'ledger'
+),
+
+known as (
+    select
+        loans.loan_id,
+        loans.status_id,
+        coalesce(people.person_key, 'loan:' || cast(loans.loan_id as varchar)) as borrower,
+        people.person_key,
+        loan_markets.market,
+        versions.loaded_at
+    from {{ ref('stg_ledger__loans') }} as loans
+    inner join {{ ref('int_loan_market') }} as loan_markets on loans.loan_id = loan_markets.loan_id
+    inner join {{ ref('int_loan_version') }} as versions on loans.loan_id = versions.loan_id
+    left join people on loans.client_id = people.client_id
+),
+
+{% if is_incremental() %}
+touched as (
+    select known.borrower, built.person_key as earlier_borrower
+    from known
+    left join {{ this }} as built on known.loan_id = built.loan_id
+    where
+        known.status_id = 300
+        or {{ differs('known', 'built', ['loaded_at', 'person_key', 'market']) }}
+    union all
+    select built.person_key, built.person_key
+    from {{ this }} as built
+    where built.loan_id not in (select loan_id from known)
+),
+
+borrowers as (
+    select borrower from touched
+    union
+    select earlier_borrower from touched
+),
+{% endif %}
+
+subjects as (
+    select known.loan_id, known.borrower, known.person_key, known.market, known.loaded_at
+    from known
+    {% if is_incremental() %}
+    inner join borrowers on known.borrower = borrowers.borrower
+    {% endif %}
+),
+
+loans as (
+    select
+        loans.loan_id, loans.account_no, loans.client_id, loans.product_id, loans.currency, loans.status_id,
+        loans.principal_amount, loans.principal_disbursed, loans.principal_repaid, loans.principal_outstanding,
+        loans.principal_written_off, loans.interest_charged, loans.total_outstanding, loans.total_recovered,
+        loans.instalment_count, loans.submitted_on, loans.approved_on, loans.disbursed_on, loans.closed_on,
+        loans.written_off_on, loans.charged_off_on, subjects.borrower, subjects.person_key, subjects.market,
+        subjects.loaded_at
+    from {{ ref('stg_ledger__loans') }} as loans
+    inner join subjects on loans.loan_id = subjects.loan_id
 ),
 
 statuses as (
@@ -26,9 +80,11 @@ statuses as (
 
 installments as (
     select
-        loan_id, installment_number, due_on, principal_due, principal_paid, principal_written_off, interest_due,
-        interest_paid, charges_due, is_complete
-    from {{ ref('stg_ledger__installments') }}
+        installments.loan_id, installments.due_on, installments.principal_due, installments.principal_paid,
+        installments.principal_written_off, installments.interest_due, installments.interest_paid,
+        installments.charges_due, installments.is_complete
+    from {{ ref('stg_ledger__installments') }} as installments
+    inner join subjects on installments.loan_id = subjects.loan_id
 ),
 
 still_due as (
@@ -55,23 +111,16 @@ arrears as (
         min(still_due.due_on) as oldest_unpaid_due_on,
         sum(still_due.amount) as overdue_amount
     from loans
-    inner join loan_markets on loans.loan_id = loan_markets.loan_id
-    inner join clocks on loan_markets.market = clocks.market
+    inner join clocks on loans.market = clocks.market
     inner join still_due on loans.loan_id = still_due.loan_id
     where loans.status_id = 300 and still_due.amount > 0 and still_due.due_on < clocks.business_date
     group by loans.loan_id
 ),
 
 ordinals as (
-    select
-        loans.loan_id,
-        row_number() over (
-            partition by coalesce(people.person_key, 'loan:' || cast(loans.loan_id as varchar))
-            order by loans.disbursed_on, loans.loan_id
-        ) as loan_number
+    select loan_id, row_number() over (partition by borrower order by disbursed_on, loan_id) as loan_number
     from loans
-    left join people on people.source_id = cast(loans.client_id as varchar)
-    where loans.disbursed_on is not null
+    where disbursed_on is not null
 ),
 
 assembled as (
@@ -79,8 +128,8 @@ assembled as (
         loans.loan_id,
         loans.account_no,
         loans.client_id,
-        people.person_key,
-        loan_markets.market,
+        loans.person_key,
+        loans.market,
         loans.product_id,
         loans.currency,
         loans.status_id,
@@ -116,12 +165,10 @@ assembled as (
         arrears.oldest_unpaid_due_on,
         coalesce({{ days_between('arrears.oldest_unpaid_due_on', 'clocks.business_date') }}, 0) as days_past_due,
         coalesce(arrears.overdue_amount, 0) as overdue_amount,
-        clocks.business_date as as_of_date
+        loans.loaded_at
     from loans
-    inner join loan_markets on loans.loan_id = loan_markets.loan_id
-    inner join clocks on loan_markets.market = clocks.market
+    inner join clocks on loans.market = clocks.market
     inner join statuses on loans.loan_id = statuses.loan_id
-    left join people on people.source_id = cast(loans.client_id as varchar)
     left join schedules on loans.loan_id = schedules.loan_id
     left join arrears on loans.loan_id = arrears.loan_id
     left join ordinals on loans.loan_id = ordinals.loan_id
@@ -159,5 +206,5 @@ select
     days_past_due,
     {{ dpd_bucket('days_past_due') }} as dpd_bucket,
     {{ money('overdue_amount') }} as overdue_amount,
-    as_of_date
+    loaded_at
 from assembled
