@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import duckdb
 import pyarrow as pa
@@ -122,19 +123,19 @@ class Lab:
 
     def dbt(self, *arguments: str) -> Any:
         """Run dbt in this process; returns its result whatever the outcome."""
-        os.environ.update(
-            LENDLOOP_WAREHOUSE=str(self.warehouse),
-            DBT_TARGET_PATH=str(self.folder / "target"),
-            DBT_LOG_PATH=str(self.folder / "logs"),
-            LENDLOOP_HASH_KEY=HASH_KEY,
-            LENDLOOP_ENV="local",
-            DO_NOT_TRACK="1",
-        )
+        environment = {
+            "LENDLOOP_WAREHOUSE": str(self.warehouse),
+            "DBT_TARGET_PATH": str(self.folder / "target"),
+            "DBT_LOG_PATH": str(self.folder / "logs"),
+            "LENDLOOP_HASH_KEY": HASH_KEY,
+            "LENDLOOP_ENV": "local",
+        }
         folders = ["--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT), "--target", "local"]
-        try:
-            return dbtRunner().invoke([*arguments, *folders, "--no-use-colors", "--quiet"])
-        finally:
-            DuckDBConnectionManager.close_all_connections()
+        with mock.patch.dict(os.environ, environment):
+            try:
+                return dbtRunner().invoke([*arguments, *folders, "--no-use-colors", "--quiet"])
+            finally:
+                DuckDBConnectionManager.close_all_connections()
 
     def build(self, *arguments: str) -> Any:
         """`dbt build` without unit tests; fails with dbt's words when a model or a blocking test does."""
