@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,15 +88,29 @@ class Home:
     def prepare(self) -> Home:
         """Create the folders; those that hold personal data or secrets are readable by their owner only.
 
-        Raises ConfigurationError when a restore into this home was cut off.
+        Raises ConfigurationError when a restore into this home was cut off, and for a folder that can't be written.
         """
         if self.unfinished_restore.exists():
             raise ConfigurationError(
                 f"a restore into {self.root} was cut off: run `lendloop restore {self.unfinished_restore.read_text()}` again"
             )
-        for folder in (self.root, self.published_files, self.exports, self.dagster, self.dlt, self.dbt, self.locks):
-            folder.mkdir(parents=True, exist_ok=True)
-        for private in (self.contacts_files, self.delivery, self.quarantine, self.secrets):
-            private.mkdir(mode=0o700, parents=True, exist_ok=True)
-            private.chmod(0o700)
+        shared = (self.root, self.published_files, self.exports, self.dagster, self.dlt, self.dbt, self.locks)
+        private = (self.contacts_files, self.delivery, self.quarantine, self.secrets)
+        for folder in (*shared, *private):
+            try:
+                folder.mkdir(mode=0o700 if folder in private else 0o777, parents=True, exist_ok=True)
+                if folder in private and folder.stat().st_mode & 0o777 != 0o700:
+                    folder.chmod(0o700)
+            except OSError as error:
+                if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                    raise
+                raise ConfigurationError(_cannot_write(folder, str(error.strerror))) from error
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise ConfigurationError(_cannot_write(folder, "no right to"))
         return self
+
+
+def _cannot_write(folder: Path, reason: str) -> str:
+    return (
+        f"can't write in {folder}: {reason}; give it to the user who runs lendloop, or mount it writable, and run again"
+    )

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import os
 import secrets as randomness
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -128,17 +130,20 @@ class Settings(BaseSettings):
         if self.env == "prod":
             self.require("hash_key")
         path = self.home.prepare().secrets / "hash.key"
-        try:
-            with open(path, "x", opener=_private_opener) as file:
+        if not path.exists():
+            draft = path.with_suffix(f".{os.getpid()}.tmp")
+            with open(draft, "w", opener=_private_opener) as file:
                 file.write(randomness.token_hex(32))
-        except FileExistsError:
-            pass
+                file.flush()
+                os.fsync(file.fileno())
+            # a link, unlike a rename, leaves the key of a process that was quicker
+            with suppress(FileExistsError):
+                os.link(draft, path)
+            draft.unlink()
         return path.read_bytes()
 
 
 def _private_opener(path: str, flags: int) -> int:
-    import os
-
     return os.open(path, flags, 0o600)
 
 

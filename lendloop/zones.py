@@ -170,7 +170,9 @@ def build_and_publish(settings: Settings, clock: Clock, *, force: bool = False) 
             rows = _row_counts(connection, manifest)
     for node in nodes:
         node.rows = rows.get(node.unique_id)
-    _nodes_file(home).write_bytes(_NODES.dump_json(nodes))
+    draft = _nodes_file(home).with_suffix(f".{os.getpid()}.tmp")
+    draft.write_bytes(_NODES.dump_json(nodes))
+    os.replace(draft, _nodes_file(home))
     return BuildReport(
         version=catalog.version,
         groups=catalog.groups,

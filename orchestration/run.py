@@ -9,9 +9,11 @@ from collections.abc import Callable
 
 import dagster as dg
 
+from lendloop.errors import ConfigurationError, TransientError
 from lendloop.passes import record_pass
 from lendloop.publish import read_catalog
 from lendloop.settings import Settings
+from lendloop.storage import storage_fault
 from orchestration.activation import report_overdue, run_alerts
 from orchestration.instance import PID_TAG, fail_orphans, open_instance
 from orchestration.names import MAIN_JOB, VERDICT_STEP
@@ -21,8 +23,25 @@ from orchestration.report import Report, make_report
 def run_pass(settings: Settings, progress: Callable[[str], None]) -> Report:
     """Run the main job once and report what it did. `progress` gets one line for each step.
 
-    Raises nothing for a part that failed: the report's `failures` names it.
+    Raises nothing for a part that failed: the report's `failures` names it. Raises ConfigurationError for a home that
+    can't be written, TransientError when its disk is full.
     """
+    try:
+        settings.home.prepare()
+        report = _run(settings, progress)
+    except ConfigurationError:
+        raise
+    except Exception as error:
+        fault = storage_fault(settings.home, error)
+        if fault is None:
+            raise
+        raise TransientError(fault) from error
+    if fault := storage_fault(settings.home, *report.failures):
+        report.failures.insert(0, fault)
+    return report
+
+
+def _run(settings: Settings, progress: Callable[[str], None]) -> Report:
     from activation.rules import load_rules
     from orchestration.definitions import build_defs
     from orchestration.resources import Hub
