@@ -1,4 +1,4 @@
-"""Bringing a plan to its destination: wave by wave, each written before it is sent.
+"""Bringing a plan to its destination: wave by wave, each written before it is sent and while the next one is.
 
 Belongs here: the loop between ledger and destination. Not here: who is in the plan, HTTP.
 """
@@ -6,16 +6,18 @@ Belongs here: the loop between ledger and destination. Not here: who is in the p
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from activation.audiences.ledger import Ledger
-from activation.destinations.contract import Destination, FileDestination, RemoteListGoneError
+from activation.audiences.ledger import Ledger, Wave
+from activation.destinations.contract import Destination, FileDestination, RemoteListGoneError, RowResult
 from activation.destinations.http import UnansweredError
 from activation.destinations.rates import Sleep
 from lendloop.errors import PermanentError
 
 COUNT_TRIES = 3
+_ARRIVED = ("accepted", "confirmed", "rejected")
 
 
 @dataclass
@@ -67,15 +69,38 @@ async def _list_id(destination: Destination, ledger: Ledger, list_name: str, as_
 
 
 async def _send(destination: Destination, ledger: Ledger, remote_id: str) -> None:
-    """Wave by wave; stops after one of which nothing at all arrived."""
-    for verb, rows in ledger.waves(destination.contract.wave_rows):
-        if verb == "remove":
-            results = await destination.remove(remote_id, rows)
-        else:
-            results = await destination.upsert(remote_id, rows)
-        states = ledger.record(rows, results)
-        if states.get("accepted", 0) + states.get("confirmed", 0) + states.get("rejected", 0) == 0:
-            return
+    """Wave by wave; stops after one of which nothing at all arrived.
+
+    While a wave is on its way, a thread writes the answers to the one before and puts the next in flight.
+    A next one that is not sent after all is planned again.
+    """
+    waves = ledger.waves(destination.contract.wave_rows)
+    answered: tuple[Wave, list[RowResult]] | None = None
+    wave = await asyncio.to_thread(_turn, ledger, waves, answered)
+    while wave is not None:
+        writing = asyncio.get_running_loop().run_in_executor(None, _turn, ledger, waves, answered)
+        results: list[RowResult] = []
+        try:
+            call = destination.remove if wave.verb == "remove" else destination.upsert
+            results = await call(remote_id, wave.rows)
+            answered = wave, results
+        finally:
+            # whatever happens, nothing else is done to the ledger before the thread is through with it
+            await asyncio.wait([writing])
+            following = writing.result()
+            arrived = any(result.state in _ARRIVED and result.person_keys for result in results)
+            if following is not None and not arrived:
+                ledger.put_back(following)
+        wave = following if arrived else None
+    if answered:
+        ledger.record(*answered)
+
+
+def _turn(ledger: Ledger, waves: Iterator[Wave], answered: tuple[Wave, list[RowResult]] | None) -> Wave | None:
+    """Write the answers to the last wave, and put the next one in flight."""
+    if answered:
+        ledger.record(*answered)
+    return next(waves, None)
 
 
 def _settle(ledger: Ledger, delivery: Delivery) -> None:

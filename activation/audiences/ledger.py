@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 import duckdb
 import pyarrow as pa
@@ -56,6 +58,7 @@ _OUTBOX_INSERT = (
     "insert into ledger.outbox select row_number() over (), $audience, *, $send_id, $as_of, 'planned', null"
     f" from ({_SOURCES})"
 )
+_VERBS: dict[Literal["remove", "upsert"], list[str]] = {"remove": ["remove"], "upsert": ["add", "change"]}
 _ANSWER = pa.schema([("person_key", pa.string()), ("state", pa.string()), ("error", pa.string())])
 _UNMENTIONED = ("unknown", "the answer does not mention this row")
 
@@ -82,6 +85,16 @@ def open_ledger(
             yield ledger
         finally:
             connection.execute("detach ledger")
+
+
+@dataclass(frozen=True)
+class Wave:
+    """Rows that go out together, by one function of the destination. `first` to `last`: where they stand in the plan."""
+
+    verb: Literal["remove", "upsert"]
+    rows: list[Row]
+    first: int
+    last: int
 
 
 class Ledger:
@@ -134,65 +147,72 @@ class Ledger:
         """Drop the planned rows: a guard stopped the plan."""
         self._db.execute("delete from ledger.outbox where audience = ? and state = 'planned'", [self.audience])
 
-    def waves(self, size: int) -> Iterator[tuple[str, list[Row]]]:
-        """The planned rows, removals first, as (`remove` or `upsert`, at most `size` rows).
+    def waves(self, size: int) -> Iterator[Wave]:
+        """The planned rows, removals first, at most `size` at a time.
 
         A wave is written as in flight, and on disk, before it is given out.
         """
-        last = 0
-        while True:
-            batch = self._db.execute(
-                "select plan_no, action, person_key, identifier, payload, membership_unsure from ledger.outbox"
-                " where audience = ? and plan_no > ? and state = 'planned' order by plan_no limit ?",
-                [self.audience, last, size],
+        for verb, actions in _VERBS.items():
+            own = {"audience": self.audience, "actions": actions}
+            [(first, end)] = self._db.execute(
+                "select min(plan_no), max(plan_no) from ledger.outbox"
+                " where audience = $audience and state = 'planned' and list_contains($actions, action)",
+                own,
             ).fetchall()
-            if not batch:
-                return
-            removing = batch[0][1] == "remove"
-            batch = [row for row in batch if (row[1] == "remove") == removing]
-            last = batch[-1][0]
-            self._wave = (batch[0][0], last)
-            self._db.execute(
-                "update ledger.outbox set state = 'in_flight' where audience = ? and plan_no between ? and ?",
-                [self.audience, *self._wave],
-            )
-            yield "remove" if removing else "upsert", [Row(*row[2:]) for row in batch]
+            while first is not None and first <= end:
+                last = first + size - 1
+                rows = self._db.execute(
+                    "update ledger.outbox set state = 'in_flight' where audience = $audience and state = 'planned'"
+                    " and plan_no between $first and $last and list_contains($actions, action)"
+                    " returning person_key, identifier, payload, membership_unsure",
+                    own | {"first": first, "last": last},
+                ).fetchall()
+                if rows:
+                    yield Wave(verb, list(map(Row._make, rows)), first, last)
+                first = last + 1
 
-    def record(self, rows: list[Row], results: Iterable[RowResult]) -> dict[str, int]:
-        """Write the answer to the last wave. A row that no result accounts for is unknown. Returns rows by state."""
-        answered = {result.person_key: (result.state, result.error) for result in results}
-        answers = [answered.get(row.person_key, _UNMENTIONED) for row in rows]
-        counts = Counter(state for state, _ in answers)
-        usual = max(counts, key=counts.__getitem__)
-        apart = [
-            (row.person_key, *answer) for row, answer in zip(rows, answers, strict=True) if answer != (usual, None)
-        ]
-        own = {"audience": self.audience, "first": self._wave[0], "last": self._wave[1]}
-        self._db.register(
-            "_answers",
-            pa.table(
-                dict(zip(_ANSWER.names, zip(*apart, strict=True), strict=True))
-                if apart
-                else _ANSWER.empty_table().to_pydict(),
-                schema=_ANSWER,
-            ),
+    def put_back(self, wave: Wave) -> None:
+        """A wave that was never sent is planned again."""
+        self._db.execute(
+            "update ledger.outbox set state = 'planned' where audience = $audience and plan_no between $first and $last"
+            " and list_contains($actions, action)",
+            self._named(wave),
         )
+
+    def record(self, wave: Wave, results: Iterable[RowResult]) -> None:
+        """Write the answers to a wave. A row that no result accounts for is unknown."""
+        answered: dict[str, tuple[str, str | None]] = {}
+        for result in results:
+            answered |= dict.fromkeys(result.person_keys, (result.state, result.error))
+        answers = [answered.get(row.person_key, _UNMENTIONED) for row in wave.rows]
+        usual, _ = Counter(answers).most_common(1)[0]
+        apart = [(row.person_key, *answer) for row, answer in zip(wave.rows, answers, strict=True) if answer != usual]
+        own = self._named(wave)
+        whole = (
+            "update ledger.outbox set state = $state, error = $error where audience = $audience"
+            " and plan_no between $first and $last and list_contains($actions, action)",
+            own | {"state": usual[0], "error": usual[1]},
+        )
+        if not apart:
+            self._transaction(whole)
+            return
+        columns = dict(zip(_ANSWER.names, zip(*apart, strict=True), strict=True))
+        self._db.register("_answers", pa.table(columns, schema=_ANSWER))
         try:
             self._transaction(
-                (
-                    "update ledger.outbox set state = $usual, error = null where audience = $audience"
-                    " and plan_no between $first and $last",
-                    own | {"usual": usual},
-                ),
+                whole,
                 (
                     "update ledger.outbox as o set state = a.state, error = a.error from _answers as a"
-                    " where o.audience = $audience and o.plan_no between $first and $last and o.person_key = a.person_key",
+                    " where o.audience = $audience and o.plan_no between $first and $last"
+                    " and list_contains($actions, o.action) and o.person_key = a.person_key",
                     own,
                 ),
             )
         finally:
             self._db.unregister("_answers")
-        return dict(counts)
+
+    def _named(self, wave: Wave) -> dict[str, object]:
+        return {"audience": self.audience, "first": wave.first, "last": wave.last, "actions": _VERBS[wave.verb]}
 
     def settle(self) -> None:
         """Fold the outbox into `delivered` and empty it; what was only planned is forgotten."""

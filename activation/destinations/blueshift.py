@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
+from functools import partial
+from json.encoder import encode_basestring
 from pathlib import Path
-from typing import Any
 
 import orjson
 
@@ -48,7 +50,7 @@ CONTRACT = Contract(
 )
 LIST_ROWS = 25
 _WAVE_S = 2.0
-"""A wave is about so many seconds of calls: what a crash leaves in flight, and sends again."""
+"""A wave is about so many seconds of calls. A crash leaves three in flight at most, which are sent again."""
 
 
 def contract_at(calls_per_s: float | None) -> Contract:
@@ -67,6 +69,7 @@ def contract_at(calls_per_s: float | None) -> Contract:
     )
 
 
+_Work = Callable[[list[Row]], Awaitable[list[RowResult]]]
 _LISTS = "/api/v1/custom_user_lists"
 
 
@@ -91,7 +94,7 @@ class Blueshift:
         if found := await self._find(name):
             return found
         body = {"name": name, "description": f"Audience {name}", "source": "customer_id", "is_seed_list": 0}
-        answer = await self._client.call("lists", "POST", f"{_LISTS}/create", body)
+        answer = await self._client.call("lists", "POST", f"{_LISTS}/create", orjson.dumps(body))
         if answer.status < 300 and isinstance(answer.body, dict) and answer.body.get("id") is not None:
             return str(answer.body["id"])
         if found := await self._find(name):
@@ -112,19 +115,23 @@ class Blueshift:
 
     async def upsert(self, remote_id: str, rows: list[Row]) -> list[RowResult]:
         """Profiles first, then membership of those that were taken and are not surely members, batch by batch."""
-        return await self._gather([self._upsert_batch(remote_id, batch) for batch in self._batches(rows)])
+        return await self._each(partial(self._upsert_batch, remote_id), _chunks(rows, self.contract.batch_rows))
 
     async def _upsert_batch(self, remote_id: str, rows: list[Row]) -> list[RowResult]:
-        results = await self._profiles(rows)
-        taken = {result.person_key for result in results if result.state == "accepted"}
-        joining = [row for row in rows if row.person_key in taken and row.membership_unsure]
-        joined = await self._gather([self._membership("add", remote_id, part) for part in _chunks(joining, LIST_ROWS)])
-        changed = {result.person_key: result for result in joined}
-        return [changed.get(result.person_key, result) for result in results]
+        results = []
+        for result in await self._profiles(rows):
+            taken = set(result.person_keys) if result.state == "accepted" else set()
+            joining = [row for row in rows if row.membership_unsure and row.person_key in taken]
+            for part in _chunks(joining, LIST_ROWS):
+                results += await self._membership("add", remote_id, part)
+            if len(joining) < len(result.person_keys):
+                told = {row.person_key for row in joining}
+                results.append(replace(result, person_keys=[key for key in result.person_keys if key not in told]))
+        return results
 
     async def remove(self, remote_id: str, rows: list[Row]) -> list[RowResult]:
         """Out of the list; the profile stays, as other audiences may use it."""
-        return await self._gather([self._membership("remove", remote_id, part) for part in _chunks(rows, LIST_ROWS)])
+        return await self._each(partial(self._membership, "remove", remote_id), _chunks(rows, LIST_ROWS))
 
     async def count(self, remote_id: str) -> int | None:
         answer = await self._client.call("lists", "GET", f"{_LISTS}/id/{remote_id}")
@@ -136,41 +143,44 @@ class Blueshift:
     async def close(self) -> None:
         await self._client.close()
 
-    async def _gather(self, calls: list[Any]) -> list[RowResult]:
-        """All to their end, so that no request is left in the air; then the first failure, if any, is raised."""
-        answers = await asyncio.gather(*calls, return_exceptions=True)
-        for answer in answers:
-            if isinstance(answer, BaseException):
-                raise answer
-        return [result for answer in answers if not isinstance(answer, BaseException) for result in answer]
+    async def _halves(self, work: _Work, rows: list[Row]) -> list[RowResult]:
+        half = len(rows) // 2
+        return await work(rows[:half]) + await work(rows[half:])
 
-    def _batches(self, rows: list[Row]) -> list[list[Row]]:
-        """Within rows and bytes of one call."""
-        batches: list[list[Row]] = []
-        size = 0
-        for row in rows:
-            length = len(row.payload.encode()) + len(row.identifier) + 32
-            full = batches and (
-                len(batches[-1]) >= self.contract.batch_rows or size + length > (self.contract.batch_bytes or 2**62)
-            )
-            if not batches or full:
-                batches.append([])
-                size = 0
-            batches[-1].append(row)
-            size += length
-        return batches
+    async def _each(self, work: _Work, batches: Iterable[list[Row]]) -> list[RowResult]:
+        """The work for each batch, as many at once as the contract allows.
+
+        After a failure no batch is begun, each that was begun comes to its end, and the failure is raised.
+        """
+        waiting = (batch for batch in batches)
+        results: list[RowResult] = []
+
+        async def worker() -> None:
+            try:
+                for batch in waiting:
+                    results.extend(await work(batch))
+            except BaseException:
+                waiting.close()
+                raise
+
+        workers = [worker() for _ in range(self.contract.concurrency)]
+        for ended in await asyncio.gather(*workers, return_exceptions=True):
+            if isinstance(ended, BaseException):
+                raise ended
+        return results
 
     async def _profiles(self, rows: list[Row]) -> list[RowResult]:
-        customers = [{**orjson.loads(row.payload), "customer_id": row.identifier} for row in rows]
+        body = f'{{"customers":[{",".join(map(_profile, rows))}]}}'.encode()
+        if len(body) > (self.contract.batch_bytes or 2**62) and len(rows) > 1:
+            return await self._halves(self._profiles, rows)
         try:
-            answer = await self._client.call("customers", "POST", "/api/v1/customers/bulk", {"customers": customers})
+            answer = await self._client.call("customers", "POST", "/api/v1/customers/bulk", body)
         except UnansweredError as error:
             return _all(rows, "planned" if error.taken is False else "unknown", str(error))
         if answer.status in (400, 413, 422):
             if len(rows) == 1:
                 return _all(rows, "rejected", self._reason(answer))
-            half = len(rows) // 2
-            return await self._profiles(rows[:half]) + await self._profiles(rows[half:])
+            return await self._halves(self._profiles, rows)
         if answer.status >= 300:
             raise self._refusal(answer, "profiles")
         if not isinstance(answer.body, dict) or not {"customers", "errors"} & answer.body.keys():
@@ -186,16 +196,7 @@ class Blueshift:
             if identifier is not None:
                 detail = errors[number] if number < len(errors) else {}
                 reasons[str(identifier)] = _fault_names(detail)
-        known = {row.identifier for row in rows}
-        unmapped = max(len(failed), len(errors)) > len(reasons.keys() & known)
-        return [
-            RowResult(row.person_key, "rejected", reasons[row.identifier])
-            if row.identifier in reasons
-            else RowResult(row.person_key, "unknown", "a failure in this call names no row")
-            if unmapped
-            else RowResult(row.person_key, "accepted")
-            for row in rows
-        ]
+        return _by_name(rows, reasons, max(len(failed), len(errors)))
 
     async def _membership(self, verb: str, remote_id: str, rows: list[Row]) -> list[RowResult]:
         path = (
@@ -205,17 +206,14 @@ class Blueshift:
         )
         body = {"identifier_key": "customer_id", "identifier_values": [row.identifier for row in rows]}
         try:
-            answer = await self._client.call("lists", "PUT", path, body)
+            answer = await self._client.call("lists", "PUT", path, orjson.dumps(body))
         except UnansweredError as error:
             # the profile is there already, so an addition that was refused is not "nothing happened"
             return _all(rows, "planned" if error.taken is False and verb == "remove" else "unknown", str(error))
         if answer.status == 404:
             raise RemoteListGoneError(f"list {remote_id} is gone")
         if answer.status in (400, 413, 422) and len(rows) > 1:
-            half = len(rows) // 2
-            return await self._membership(verb, remote_id, rows[:half]) + await self._membership(
-                verb, remote_id, rows[half:]
-            )
+            return await self._halves(partial(self._membership, verb, remote_id), rows)
         if answer.status in (400, 413, 422):
             return _all(rows, "rejected", self._reason(answer))
         if answer.status >= 300:
@@ -228,14 +226,7 @@ class Blueshift:
             for error in errors
             if isinstance(error, dict) and "identifier_value" in error
         }
-        unmapped = len(errors) > len(reasons.keys() & {row.identifier for row in rows})
-        state: State = "unknown" if unmapped else "accepted"
-        return [
-            RowResult(row.person_key, "rejected", reasons[row.identifier])
-            if row.identifier in reasons
-            else RowResult(row.person_key, state, "a failure in this call names no row" if unmapped else None)
-            for row in rows
-        ]
+        return _by_name(rows, reasons, len(errors))
 
     def _reason(self, answer: Answer) -> str:
         return f"{answer.status} {self.contract.error_map.get(answer.status, 'refused')}"
@@ -249,8 +240,25 @@ def _chunks(rows: list[Row], size: int) -> list[list[Row]]:
     return [rows[at : at + size] for at in range(0, len(rows), size)]
 
 
-def _all(rows: list[Row], state: State, error: str) -> list[RowResult]:
-    return [RowResult(row.person_key, state, error) for row in rows]
+def _profile(row: Row) -> str:
+    """The payload with the person's id as its last member; it is JSON already, and is not read again."""
+    return f'{row.payload[:-1]}{"," if len(row.payload) > 2 else ""}"customer_id":{encode_basestring(row.identifier)}}}'
+
+
+def _all(rows: list[Row], state: State, error: str | None = None) -> list[RowResult]:
+    return [RowResult([row.person_key for row in rows], state, error)] if rows else []
+
+
+def _by_name(rows: list[Row], reasons: dict[str, str], failures: int) -> list[RowResult]:
+    """Row by row: named rows failed; when a failure names no row, the others are unknown."""
+    if not failures:
+        return _all(rows, "accepted")
+    named = [row for row in rows if row.identifier in reasons]
+    others = [row for row in rows if row.identifier not in reasons]
+    rejected = [RowResult([row.person_key], "rejected", reasons[row.identifier]) for row in named]
+    if failures > len({row.identifier for row in named}):
+        return rejected + _all(others, "unknown", "a failure in this call names no row")
+    return rejected + _all(others, "accepted")
 
 
 def _fault_names(error: object) -> str:

@@ -5,9 +5,10 @@ Belongs here: the protocol and its data classes. Not here: any vendor, any I/O.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from lendloop.errors import LendloopError
 
@@ -24,8 +25,8 @@ PROOF_COLUMNS = ("person_key", "audience_version", "snapshot", "consent_basis", 
 class Contract:
     """A destination's limits and manners, as its documentation gives them.
 
-    `batch_rows` and `batch_bytes` bound one request; `wave_rows` is how many rows are in flight at
-    once; `calls_per_s` by endpoint; `backoff_s` the waits between tries of one request.
+    `batch_rows` and `batch_bytes` bound one request; `wave_rows` is how many rows are sent between two
+    writings of the ledger; `concurrency` is calls at once; `calls_per_s` by endpoint; `backoff_s` the waits between tries of one request.
     `confirmation`: `row` (each row's fate is known), `count` (only totals) or `never`.
     """
 
@@ -44,8 +45,7 @@ class Contract:
     error_map: dict[int, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One person on the way out. `payload` is the canonical JSON of the vendor's traits.
 
     `membership_unsure`: whether the list must be told too, and not the profile only.
@@ -59,7 +59,9 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class RowResult:
-    person_key: str
+    """How some rows came back: all of them in one way."""
+
+    person_keys: Sequence[str]
     state: State
     error: str | None = None
 

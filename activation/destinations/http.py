@@ -10,6 +10,8 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import orjson
@@ -19,7 +21,8 @@ from activation.destinations.rates import RateBudget, Sleep
 from lendloop.errors import LendloopError
 
 _log = logging.getLogger(__name__)
-_TIMEOUT = aiohttp.ClientTimeout(total=60.0, sock_connect=10.0, sock_read=30.0)
+_JSON = {"Content-Type": "application/json"}
+_TIMEOUT = aiohttp.ClientTimeout(total=60.0, sock_connect=10.0)
 
 
 class UnansweredError(LendloopError):
@@ -30,7 +33,7 @@ class UnansweredError(LendloopError):
         self.taken = taken
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Answer:
     """A complete answer. `body` is parsed JSON, None when it was no JSON."""
 
@@ -55,13 +58,12 @@ class VendorClient:
         self._base_url = base_url.rstrip("/")
         self._budget = budget
         self._sleep = sleep
-        self._gate = asyncio.Semaphore(contract.concurrency)
         self._headers = {"Authorization": aiohttp.encode_basic_auth(*auth)} if auth else {}
         self._session: aiohttp.ClientSession | None = None
         self.requests = 0
 
-    async def call(self, endpoint: str, method: str, path: str, body: object = None) -> Answer:
-        """Send a request, again after the contract's waits while that can help.
+    async def call(self, endpoint: str, method: str, path: str, body: bytes | None = None) -> Answer:
+        """Send a request, with `body` as its JSON, again after the contract's waits while that can help.
 
         Returns the answer, whatever its status, once retrying is over for statuses that are not in
         `retry_statuses`. Raises UnansweredError otherwise.
@@ -74,16 +76,15 @@ class VendorClient:
                 await self._sleep(self._wait_s(number, retry_after))
             retry_after = None
             await self._budget.take(endpoint, self._contract.calls_per_s[endpoint])
-            async with self._gate:
-                self.requests += 1
-                try:
-                    status, headers, content = await self._request(method, path, body)
-                except aiohttp.ClientConnectorError as error:
-                    why = f"no connection ({_text(error)})"
-                    continue
-                except (aiohttp.ClientError, TimeoutError) as error:
-                    taken, why = None, f"the answer did not arrive whole ({_text(error)})"
-                    continue
+            self.requests += 1
+            try:
+                status, headers, content = await self._request(method, path, body)
+            except aiohttp.ClientConnectorError as error:
+                why = f"no connection ({_text(error)})"
+                continue
+            except (aiohttp.ClientError, TimeoutError) as error:
+                taken, why = None, f"the answer did not arrive whole ({_text(error)})"
+                continue
             request_id = headers.get("x-request-id")
             if status not in self._contract.retry_statuses:
                 try:
@@ -103,17 +104,15 @@ class VendorClient:
             f"{self._contract.name} {path}: {why}, after {len(self._contract.backoff_s) + 1} tries", taken=taken
         )
 
-    async def _request(self, method: str, path: str, body: object) -> tuple[int, Mapping[str, str], bytes]:
+    async def _request(self, method: str, path: str, body: bytes | None) -> tuple[int, Mapping[str, str], bytes]:
         """Status, headers and the whole content. Redirects are not followed: a body goes where the settings say only."""
         if self._session is None:
             connector = aiohttp.TCPConnector(limit=self._contract.concurrency)
             self._session = aiohttp.ClientSession(
-                connector=connector, headers=self._headers, timeout=_TIMEOUT, trust_env=True
+                connector=connector, headers=self._headers, timeout=_TIMEOUT, proxy=_proxy(self._base_url)
             )
-        data = None if body is None else orjson.dumps(body)
-        headers = {"Content-Type": "application/json"} if body is not None else None
         async with self._session.request(
-            method, self._base_url + path, data=data, headers=headers, allow_redirects=False
+            method, self._base_url + path, data=body, headers=_JSON if body is not None else None, allow_redirects=False
         ) as response:
             return response.status, response.headers, await response.read()
 
@@ -126,6 +125,12 @@ class VendorClient:
     async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
+
+
+def _proxy(base_url: str) -> str | None:
+    """The proxy that the environment names for this vendor. Asked once: aiohttp would ask for every call."""
+    url = urlsplit(base_url)
+    return None if proxy_bypass(url.hostname or "") else getproxies().get(url.scheme)
 
 
 def _text(error: Exception) -> str:

@@ -47,18 +47,18 @@ def one_pass(
     queue = itertools.cycle(answers)
     want(connection, desired)
     ledger.plan(send_id="s", as_of=at, retry_rejected_days=1)
-    for verb, rows in ledger.waves(2):
+    for wave in ledger.waves(2):
         results, crashed = [], False
-        for row in rows:
+        for row in wave.rows:
             answer = next(queue)
             crashed = crashed or answer.startswith("crash")
             if answer in ("accepted", "silence", "unknown: done", "crash: done"):
-                apply(remote, verb, row)
+                apply(remote, wave.verb, row)
             if answer != "silence":
-                results.append(RowResult(row.person_key, state_of(answer)))
+                results.append(RowResult([row.person_key], state_of(answer)))
         if crashed:
             break
-        ledger.record(rows, results)
+        ledger.record(wave, results)
     ledger.settle()
 
 
@@ -123,8 +123,8 @@ def test_audiences_share_a_ledger_without_touching_each_other(home: Home) -> Non
         ):
             want(connection, {"p": audience})
             assert ledger.plan(send_id="s", as_of=NOW, retry_rejected_days=1).add == 1
-            for _, rows in ledger.waves(10):
-                ledger.record(rows, [RowResult(row.person_key, "accepted") for row in rows])
+            for wave in ledger.waves(10):
+                ledger.record(wave, [RowResult([row.person_key for row in wave.rows], "accepted")])
             ledger.settle()
     with open_store(home, "a", 5) as connection, open_ledger(connection, home, "vendor", "a", 5) as ledger:
         want(connection, {})
