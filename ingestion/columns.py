@@ -41,7 +41,7 @@ def as_text(value: Any) -> str | None:
     if isinstance(value, dict | list):
         return as_json(value)
     if isinstance(value, bytes | memoryview):
-        return bytes(value).decode("utf-8", "replace")
+        return _proper(bytes(value).decode("utf-8", "surrogateescape"))
     return str(value)
 
 

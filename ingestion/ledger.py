@@ -65,8 +65,9 @@ class LedgerReader:
     def _translating(self, doing: str) -> Iterator[None]:
         try:
             yield
-        except DBAPIError as error:
-            reason = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else str(error.orig)
+        except (DBAPIError, self.engine.dialect.loaded_dbapi.Error) as error:
+            said = str(getattr(error, "orig", error)).strip()
+            reason = said.splitlines()[0] if said else type(error).__name__
             raise TransientError(f"{doing} at {self._where} failed: {reason}; check LENDLOOP_LEDGER_URL") from error
         except SQLAlchemyError as error:
             raise PermanentError(f"{doing} at {self._where} failed: {error}") from error
@@ -118,9 +119,14 @@ class LedgerReader:
         key = table.key[0]
         if not isinstance(self.columns[table.name][key], sa.Integer):
             return None
-        statement = f"SELECT coalesce(sum({self._quote(key)}), 0) + count(*) FROM {self._name(table)}"
+        name = self._quote(key)
+        # by halves, since the sum of SQLite fails where it is no 64-bit number
+        halves = (f"{name} >> 32", f"{name} & 4294967295") if self._is_sqlite else ("0", name)
+        sums = ", ".join(f"coalesce(sum({half}), 0)" for half in halves)
         with self._translating(f"counting {table.name}"), self.engine.connect() as connection:
-            return int(connection.exec_driver_sql(statement).scalar_one())
+            found: Any = connection.exec_driver_sql(f"SELECT {sums}, count(*) FROM {self._name(table)}").one()
+        high, low, rows = map(int, found)
+        return (high << 32) + low + rows
 
     def keys(self, table: RawTable) -> Iterator[pa.Table | Stream]:
         """The key columns of every row."""
@@ -167,16 +173,21 @@ class LedgerReader:
     def _by_cursor(self, table: RawTable, names: tuple[str, ...], condition: str) -> Iterator[pa.Table]:
         listed = ", ".join(self._quote(name) for name in names)
         statement = f"SELECT {listed} FROM {self._name(table)}{condition}".replace("%", "%%" if self._doubles else "%")
-        dynamic = self.engine.dialect.name == "sqlite"
-        wanted = [None if name in table.columns or not dynamic else pa.string() for name in names]
+        kinds = self.columns[table.name]
+        binary = [name not in table.columns and isinstance(kinds[name], sa.LargeBinary) for name in names]
+        wanted = [None if name in table.columns or not self._is_sqlite else pa.string() for name in names]
         with self.engine.connect().execution_options(stream_results=True, max_row_buffer=BLOCK_ROWS) as connection:
             result = connection.exec_driver_sql(statement)
             while rows := result.cursor.fetchmany(BLOCK_ROWS) if result.cursor is not None else []:
-                blocks = zip(*rows, strict=True)
-                yield pa.table(
-                    [column_of(list(values), kind) for values, kind in zip(blocks, wanted, strict=True)],
-                    names=list(names),
-                )
+                columns = [
+                    column_of([_hex(value) for value in values] if is_binary else list(values), kind)
+                    for values, kind, is_binary in zip(zip(*rows, strict=True), wanted, binary, strict=True)
+                ]
+                yield pa.table(columns, names=list(names))
+
+    @property
+    def _is_sqlite(self) -> bool:
+        return bool(self.engine.dialect.name == "sqlite")
 
     @property
     def _doubles(self) -> bool:
@@ -312,9 +323,20 @@ def _engine(text: str) -> sa.Engine:
             f"LENDLOOP_LEDGER_URL is no SQLAlchemy URL that works here ({type(error).__name__}): "
             "for example postgresql://user:password@host:5432/fineract or mysql+pymysql://user:password@host:3306/fineract"
         ) from error
+    if engine.dialect.name == "sqlite":
+        sa.event.listen(engine, "connect", lambda connection, _: setattr(connection, "text_factory", _text))
     if statement := IN_UTC.get(engine.dialect.name):
         sa.event.listen(engine, "connect", lambda connection, _: _execute(connection, statement))
     return engine
+
+
+def _text(stored: bytes) -> str:
+    """SQLite's text, also what is no UTF-8: as half surrogate pairs, which no column takes."""
+    return stored.decode("utf-8", "surrogateescape")
+
+
+def _hex(value: Any) -> Any:
+    return bytes(value).hex().upper() if isinstance(value, bytes | memoryview) else value
 
 
 def _execute(connection: Any, statement: str) -> None:

@@ -243,7 +243,10 @@ class Scratch:
             for key in table.key
         )
         try:
-            self.connection.execute(f"INSERT INTO seen_{name} SELECT * FROM (SELECT {wanted} FROM batch)")
+            readable = " AND ".join(f"{quoted(key)} IS NOT NULL" for key in table.key)
+            self.connection.execute(
+                f"INSERT INTO seen_{name} SELECT * FROM (SELECT {wanted} FROM batch) WHERE {readable}"
+            )
         except duckdb.Error:
             if not isinstance(keys, Stream) or keys.error is None:
                 raise
