@@ -7,6 +7,7 @@ other dialect through its driver's cursor, in blocks that become Arrow columns. 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -194,7 +195,11 @@ class LedgerReader:
         return self.engine.dialect.paramstyle in ("format", "pyformat")
 
     def _by_connectorx(self, table: RawTable, names: tuple[str, ...], condition: str) -> Iterator[Stream]:
-        """One stream, typed by column; where a value has no Arrow form, a second in which all is text."""
+        """One stream, typed by column; where a value has no Arrow form, a second in which all is text.
+
+        connectorx waits half a minute for a database that is not there, so who is not there is found out before.
+        """
+        self._raise_if_unreachable(table)
         forms = STREAMED[self.engine.dialect.name]
         kinds = self.columns[table.name]
         typed = [forms(self._quote(name), kinds[name]) for name in names]
@@ -205,19 +210,25 @@ class LedgerReader:
         yield stream
         if stream.error is None:
             return
+        if LOST.search(str(stream.error)):
+            raise self._broken_off(table, stream.error)
         self._raise_if_unreachable(table)
         self.notes.append(f"{table.name}: read again as text, since a value in it has no Arrow form")
         texts = [forms(self._quote(name), kinds[name]).text for name in names]
         stream = self._stream(table, texts, names, condition, {})
         yield stream
         if stream.error is not None:
-            self._raise_if_unreachable(table)
-            raise TransientError(
-                f"reading {table.name} at {self._where} broke off: {stream.error}; check LENDLOOP_LEDGER_URL"
-            ) from None
+            raise self._broken_off(table, stream.error)
+
+    def _broken_off(self, table: RawTable, error: BaseException) -> TransientError:
+        what = "the connection was lost" if LOST.search(str(error)) else "the database refused"
+        reason = " ".join(str(error).split())[:200]
+        return TransientError(
+            f"reading {table.name} at {self._where} broke off, {what}: {reason}; check LENDLOOP_LEDGER_URL"
+        )
 
     def _raise_if_unreachable(self, table: RawTable) -> None:
-        """Tell a value that connectorx can't take from a database that went away."""
+        """Raises TransientError when the database does not answer on a new connection."""
         self.engine.dispose()
         with self._translating(f"reading {table.name}"), self.engine.connect() as connection:
             connection.exec_driver_sql(f"SELECT 1 FROM {self._name(table)} WHERE 1 = 0")
@@ -236,6 +247,8 @@ class LedgerReader:
         query = f"SELECT {listed} FROM {self._name(table)}{condition}"
         dialect = self.engine.dialect.name
         url = self.engine.url.set(drivername="postgresql" if dialect == "postgresql" else "mysql", query={})
+        if dialect == "postgresql":
+            url = url.set(query={name: str(value) for name, value in ALIVE.items()} | {"keepalives_retries": "3"})
 
         def read() -> pa.RecordBatchReader:
             return connectorx.read_sql(
@@ -312,12 +325,31 @@ IN_UTC = {
 """What makes a session show and take times in UTC."""
 
 
+CONNECT_TIMEOUT_S = 5
+ALIVE = {"connect_timeout": CONNECT_TIMEOUT_S, "keepalives_idle": 5, "keepalives_interval": 3}
+"""PostgreSQL's options of a connection: a host that is gone without a word is noticed within a quarter of a minute."""
+PATIENCE: dict[str, dict[str, int]] = {
+    "psycopg2": ALIVE | {"keepalives_count": 3},
+    "psycopg": ALIVE | {"keepalives_count": 3},
+    "pymysql": {"connect_timeout": CONNECT_TIMEOUT_S},
+}
+"""By driver, how long a connection waits, unless the URL says otherwise."""
+LOST = re.compile(
+    r"kind: (Io|Closed|Connect|Timeout)\b|severity: \"FATAL\"|timed out waiting|error connecting|error communicating|"
+    r"connection (closed|reset|refused)|server disconnected|broken pipe|unexpected ?(end of file|eof)|IoError|os error",
+    re.IGNORECASE,
+)
+"""What connectorx says when it was the connection that failed and no value."""
+
+
 def _engine(text: str) -> sa.Engine:
     try:
         url = sa.make_url(text)
         if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).exists():
             raise ConfigurationError(f"LENDLOOP_LEDGER_URL names {url.database}, which does not exist")
-        engine = sa.create_engine(url, pool_pre_ping=True)
+        patience = PATIENCE.get(url.get_dialect().driver, {})
+        limits = {name: value for name, value in patience.items() if name not in url.query}
+        engine = sa.create_engine(url, pool_pre_ping=True, connect_args=limits)
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
         raise ConfigurationError(
             f"LENDLOOP_LEDGER_URL is no SQLAlchemy URL that works here ({type(error).__name__}): "

@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -16,6 +21,7 @@ from tests.ingestion.conftest import Warehouse
 
 MakeSettings = Callable[..., Settings]
 YEAR_END = parse_clock("1998-12-31")
+SOON_S = 20
 
 
 @pytest.fixture
@@ -124,6 +130,49 @@ def test_a_database_that_does_not_answer_is_a_transient_error_without_its_passwo
     with pytest.raises(TransientError, match="LENDLOOP_LEDGER_URL") as caught:
         load_source("ledger", settings, clock)
     assert "hidden" not in str(caught.value)
+
+
+@contextmanager
+def relay(url: str, limit: int, *options: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """The URL by way of a relay that cuts, a process of its own since connectorx lets no thread of this one run."""
+    address = sa.make_url(url)
+    script = str(Path(__file__).with_name("cutting_relay.py"))
+    with subprocess.Popen(
+        [sys.executable, script, str(address.port), str(limit), *options], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        try:
+            yield str(address.set(port=int(process.stdout.readline()))), process
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("way_out", [(), ("gone",)], ids=["cut", "gone"])
+def test_a_connection_lost_in_the_middle_of_a_table_is_told_soon_and_nothing_is_half_applied(
+    way_out: tuple[str, ...], bank: str, make_settings: MakeSettings, warehouse: Warehouse
+) -> None:
+    fill_made_up(bank, 10)
+    load_source("ledger", make_settings(ledger_url=bank), YEAR_END)
+    stamp = "'1998-06-01' FROM generate_series"
+    run(bank, f"INSERT INTO m_client (id, last_modified_on_utc) SELECT n, {stamp}(1001, 1500) AS n")
+    run(
+        bank,
+        f"INSERT INTO m_loan_transaction (id, amount, last_modified_on_utc) SELECT n, 1.5, {stamp}(1, 250000) AS n",
+    )
+    past_a_batch = 10_000_000
+    with relay(bank, past_a_batch, *way_out) as (url, process):
+        began = time.monotonic()
+        with pytest.raises(TransientError, match="m_loan_transaction") as caught:
+            load_source("ledger", make_settings(ledger_url=url), YEAR_END)
+        assert time.monotonic() - began < SOON_S
+        assert process.stdout
+        assert process.stdout.readline() == "cut\n"
+    assert "connection was lost" in str(caught.value)
+    assert warehouse.one("SELECT count(*) FROM raw_ledger.m_client") == 10
+    assert warehouse.one("SELECT count(*) FROM raw_ledger.m_loan_transaction") == 0
+    report = load_source("ledger", make_settings(ledger_url=bank), YEAR_END)
+    assert (report.new, report.quarantined) == (250_500, 0)
+    assert not any("as text" in note for note in report.notes)
 
 
 @pytest.mark.slow
