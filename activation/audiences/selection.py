@@ -334,7 +334,6 @@ def _freeze(connection: duckdb.DuckDBPyConnection, audience: Audience, clock: Cl
             left join ({quoted}) as offer on offer.person_key = decision.person_key
             where len({held}) = 0
         )
-        order by person_key
         """,
         {
             "hash_version": HASH_VERSION,
