@@ -157,8 +157,10 @@ def main() -> None:
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     tally = Tally(options.folder, options.customers)
-    while tally.kills < options.kills:
+    while (before := tally.kills) < options.kills:
         run_batch(tally, options.kills)
+        if tally.kills == before:
+            raise SystemExit(f"a batch met nothing to kill: see {tally.path}")
     result = tally.result()
     print(json.dumps(result, indent=1))
     if options.keep:
