@@ -38,7 +38,7 @@ from tests.end_to_end.likeness import SENT, differences
 KEPT = CHECKOUT / "docs" / "faults_kills.json"
 START, RULES, NOTIFY = Aim("start"), Aim("evaluate_rules"), Aim("notify")
 AIMS = (
-    START, *LOADS, BUILD, BUILD, PUBLISH, PUBLISH, RULES, LIST, BULK, after(BULK), MEMBERS, after(MEMBERS), SYNC,
+    START, *LOADS, BUILD, BUILD, PUBLISH, PUBLISH, RULES, SYNC, LIST, BULK, after(BULK), SYNC, MEMBERS, after(MEMBERS), SYNC,
     NOTIFY, POST, after(POST), END,
 )  # fmt: skip
 """In the order of a pass: within a round each kill may come as late as the one before, or later."""
