@@ -137,3 +137,16 @@ def test_the_ledger_is_readable_by_its_owner_only(home: Home) -> None:
         pass
     assert ledger_path(home, "vendor").stat().st_mode & 0o777 == 0o600
     assert home.delivery.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_wave_that_is_put_back_is_planned_again_and_the_one_before_keeps_its_answers(home: Home) -> None:
+    with open_store(home, "a", 5) as connection, open_ledger(connection, home, "vendor", "a", 5) as ledger:
+        want(connection, {"p": "1", "q": "1", "r": "1"})
+        ledger.plan(send_id="s", as_of=NOW, retry_rejected_days=1)
+        waves = ledger.waves(2)
+        sent, ahead = next(waves), next(waves)
+        ledger.record(sent, [RowResult([sent.rows[0].person_key], "accepted")])
+        ledger.put_back(ahead)
+        assert ledger.outbox_states() == {"accepted": 1, "unknown": 1, "planned": 1}
+        ledger.settle()
+        assert members(connection) == {row.person_key for row in sent.rows}
