@@ -228,8 +228,7 @@ class LedgerReader:
         )
 
     def _raise_if_unreachable(self, table: RawTable) -> None:
-        """Raises TransientError when the database does not answer on a new connection."""
-        self.engine.dispose()
+        """Raises TransientError when the database does not answer; a connection that is kept is tried before it is used."""
         with self._translating(f"reading {table.name}"), self.engine.connect() as connection:
             connection.exec_driver_sql(f"SELECT 1 FROM {self._name(table)} WHERE 1 = 0")
 
@@ -336,7 +335,7 @@ PATIENCE: dict[str, dict[str, int]] = {
 """By driver, how long a connection waits, unless the URL says otherwise."""
 LOST = re.compile(
     r"kind: (Io|Closed|Connect|Timeout)\b|severity: \"FATAL\"|timed out waiting|error connecting|error communicating|"
-    r"connection (closed|reset|refused)|server disconnected|broken pipe|unexpected ?(end of file|eof)|IoError|os error",
+    r"connection (closed|reset|refused)|server disconnected|broken pipe|unexpected ?(end of file|eof)|io ?error|os error|bytes remaining on stream",
     re.IGNORECASE,
 )
 """What connectorx says when it was the connection that failed and no value."""
