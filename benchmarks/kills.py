@@ -44,6 +44,8 @@ AIMS = (
 """In the order of a pass: within a round each kill may come as late as the one before, or later."""
 STAGES = ("start", "load", "build", "publish", "evaluate", "sync", "notify", "operations", "end")
 ROUNDS_A_BATCH, KILLS_A_ROUND = 3, 8
+BUILD_SHARE = 0.4
+"""Of a pass's seconds, about those of its build: how long after its start a kill of it may come."""
 
 
 class Tally:
@@ -117,6 +119,7 @@ def run_batch(tally: Tally, kills: int) -> None:
             undisturbed = pool.submit(twin.run)
             one = _round(victim, min(KILLS_A_ROUND, kills - tally.kills))
             expected = undisturbed.result()
+            victim.usual_s["build_and_publish"] = BUILD_SHARE * expected["duration_s"]
             if not one["failed"]:
                 one["differences"] = differences(other, one.pop("report"), twin, expected)
             tally.add({"batch": batch, **one})
