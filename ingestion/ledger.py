@@ -166,7 +166,7 @@ class LedgerReader:
     ) -> Iterator[pa.Table | Stream]:
         names = columns or tuple(self.columns[table.name])
         with self._translating(f"reading {table.name}"):
-            if self.engine.dialect.name in STREAMED and self.engine.url.host:
+            if self.engine.dialect.name in STREAMED and self.engine.url.host and not _needs_driver(self.engine.url):
                 yield from self._by_connectorx(table, names, condition)
             else:
                 yield from self._by_cursor(table, names, condition)
@@ -245,9 +245,7 @@ class LedgerReader:
         listed = ", ".join(f"{sql} AS {self._quote(name)}" for sql, name in zip(expressions, names, strict=True))
         query = f"SELECT {listed} FROM {self._name(table)}{condition}"
         dialect = self.engine.dialect.name
-        url = self.engine.url.set(drivername="postgresql" if dialect == "postgresql" else "mysql", query={})
-        if dialect == "postgresql":
-            url = url.set(query={name: str(value) for name, value in ALIVE.items()} | {"keepalives_retries": "3"})
+        url = bulk_url(self.engine.url)
 
         def read() -> pa.RecordBatchReader:
             return connectorx.read_sql(
@@ -333,12 +331,29 @@ PATIENCE: dict[str, dict[str, int]] = {
     "pymysql": {"connect_timeout": CONNECT_TIMEOUT_S},
 }
 """By driver, how long a connection waits, unless the URL says otherwise."""
+TLS = ("sslmode", "sslrootcert", "sslcert", "sslkey")
+"""What a URL says about PostgreSQL's encryption."""
 LOST = re.compile(
     r"kind: (Io|Closed|Connect|Timeout)\b|severity: \"FATAL\"|timed out waiting|error connecting|error communicating|"
     r"connection (closed|reset|refused)|server disconnected|broken pipe|unexpected ?(end of file|eof)|io ?error|os error|bytes remaining on stream",
     re.IGNORECASE,
 )
 """What connectorx says when it was the connection that failed and no value."""
+
+
+def bulk_url(url: sa.URL) -> sa.URL:
+    """The ledger's URL as connectorx takes it; what it asks of PostgreSQL's encryption stays."""
+    if url.get_backend_name() != "postgresql":
+        return url.set(drivername="mysql", query={})
+    alive = {name: str(value) for name, value in ALIVE.items()} | {"keepalives_retries": "3"}
+    return url.set(
+        drivername="postgresql", query=alive | {name: str(url.query[name]) for name in TLS if name in url.query}
+    )
+
+
+def _needs_driver(url: sa.URL) -> bool:
+    """Whether the URL asks of MySQL's encryption what only its driver does."""
+    return url.get_backend_name() != "postgresql" and any(name.startswith("ssl") for name in url.query)
 
 
 def _engine(text: str) -> sa.Engine:

@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from ingestion import quarantine
+from ingestion.ledger import bulk_url
 from ingestion.load import load_source
 from lendloop.clock import Clock, parse_clock
 from lendloop.errors import TransientError
@@ -188,3 +189,11 @@ def test_the_whole_bank_gives_its_known_answers(bank: str, make_settings: MakeSe
         "FROM raw_ledger.m_loan GROUP BY 1 ORDER BY 1"
     ) == [(300, 448, 80_296_176, 47_096_724), (600, 203, 18_603_216, 0), (601, 31, 4_362_348, 0)]
     assert warehouse.one("SELECT count(*) FROM raw_ledger.m_savings_account_transaction WHERE amount > 50000") == 194
+
+
+def test_encryption_that_the_url_asks_for_holds_for_the_bulk_read_too() -> None:
+    asked = sa.make_url("postgresql+psycopg://u:p@host/db?sslmode=verify-full&sslrootcert=/ca.pem&application_name=hub")
+    read = bulk_url(asked)
+    assert read.drivername == "postgresql"
+    assert (read.query["sslmode"], read.query["sslrootcert"]) == ("verify-full", "/ca.pem")
+    assert "application_name" not in read.query
