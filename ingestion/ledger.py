@@ -166,8 +166,8 @@ class LedgerReader:
     ) -> Iterator[pa.Table | Stream]:
         names = columns or tuple(self.columns[table.name])
         with self._translating(f"reading {table.name}"):
-            if self.engine.dialect.name in STREAMED and self.engine.url.host and not _needs_driver(self.engine.url):
-                yield from self._by_connectorx(table, names, condition)
+            if url := bulk_url(self.engine.url):
+                yield from self._by_connectorx(url, table, names, condition)
             else:
                 yield from self._by_cursor(table, names, condition)
 
@@ -194,7 +194,7 @@ class LedgerReader:
     def _doubles(self) -> bool:
         return self.engine.dialect.paramstyle in ("format", "pyformat")
 
-    def _by_connectorx(self, table: RawTable, names: tuple[str, ...], condition: str) -> Iterator[Stream]:
+    def _by_connectorx(self, url: sa.URL, table: RawTable, names: tuple[str, ...], condition: str) -> Iterator[Stream]:
         """One stream, typed by column; where a value has no Arrow form, a second in which all is text.
 
         connectorx waits half a minute for a database that is not there, so who is not there is found out before.
@@ -206,7 +206,7 @@ class LedgerReader:
         money = {
             name: decimal for name, form in zip(names, typed, strict=True) if (decimal := form.decimal) is not None
         }
-        stream = self._stream(table, [form.sql for form in typed], names, condition, money)
+        stream = self._stream(url, table, [form.sql for form in typed], names, condition, money)
         yield stream
         if stream.error is None:
             return
@@ -215,7 +215,7 @@ class LedgerReader:
         self._raise_if_unreachable(table)
         self.notes.append(f"{table.name}: read again as text, since a value in it has no Arrow form")
         texts = [forms(self._quote(name), kinds[name]).text for name in names]
-        stream = self._stream(table, texts, names, condition, {})
+        stream = self._stream(url, table, texts, names, condition, {})
         yield stream
         if stream.error is not None:
             raise self._broken_off(table, stream.error)
@@ -234,6 +234,7 @@ class LedgerReader:
 
     def _stream(
         self,
+        url: sa.URL,
         table: RawTable,
         expressions: list[str],
         names: tuple[str, ...],
@@ -245,7 +246,6 @@ class LedgerReader:
         listed = ", ".join(f"{sql} AS {self._quote(name)}" for sql, name in zip(expressions, names, strict=True))
         query = f"SELECT {listed} FROM {self._name(table)}{condition}"
         dialect = self.engine.dialect.name
-        url = bulk_url(self.engine.url)
 
         def read() -> pa.RecordBatchReader:
             return connectorx.read_sql(
@@ -331,8 +331,6 @@ PATIENCE: dict[str, dict[str, int]] = {
     "pymysql": {"connect_timeout": CONNECT_TIMEOUT_S},
 }
 """By driver, how long a connection waits, unless the URL says otherwise."""
-TLS = ("sslmode", "sslrootcert", "sslcert", "sslkey")
-"""What a URL says about PostgreSQL's encryption."""
 LOST = re.compile(
     r"kind: (Io|Closed|Connect|Timeout)\b|severity: \"FATAL\"|timed out waiting|error connecting|error communicating|"
     r"connection (closed|reset|refused)|server disconnected|broken pipe|unexpected ?(end of file|eof)|io ?error|os error|bytes remaining on stream",
@@ -341,19 +339,17 @@ LOST = re.compile(
 """What connectorx says when it was the connection that failed and no value."""
 
 
-def bulk_url(url: sa.URL) -> sa.URL:
-    """The ledger's URL as connectorx takes it; what it asks of PostgreSQL's encryption stays."""
+def bulk_url(url: sa.URL) -> sa.URL | None:
+    """The ledger's URL as connectorx takes it; None when there is no host or it asks of encryption what only drivers do."""
+    tls = {name: str(value) for name, value in url.query.items() if name.startswith("ssl")}
+    if not url.host or url.get_backend_name() not in STREAMED:
+        return None
     if url.get_backend_name() != "postgresql":
-        return url.set(drivername="mysql", query={})
+        return None if tls else url.set(drivername="mysql", query={})
+    if tls.keys() - {"sslmode"} or tls.get("sslmode", "prefer") not in ("disable", "prefer", "require"):
+        return None
     alive = {name: str(value) for name, value in ALIVE.items()} | {"keepalives_retries": "3"}
-    return url.set(
-        drivername="postgresql", query=alive | {name: str(url.query[name]) for name in TLS if name in url.query}
-    )
-
-
-def _needs_driver(url: sa.URL) -> bool:
-    """Whether the URL asks of MySQL's encryption what only its driver does."""
-    return url.get_backend_name() != "postgresql" and any(name.startswith("ssl") for name in url.query)
+    return url.set(drivername="postgresql", query=alive | tls)
 
 
 def _engine(text: str) -> sa.Engine:

@@ -191,9 +191,29 @@ def test_the_whole_bank_gives_its_known_answers(bank: str, make_settings: MakeSe
     assert warehouse.one("SELECT count(*) FROM raw_ledger.m_savings_account_transaction WHERE amount > 50000") == 194
 
 
-def test_encryption_that_the_url_asks_for_holds_for_the_bulk_read_too() -> None:
-    asked = sa.make_url("postgresql+psycopg://u:p@host/db?sslmode=verify-full&sslrootcert=/ca.pem&application_name=hub")
-    read = bulk_url(asked)
-    assert read.drivername == "postgresql"
-    assert (read.query["sslmode"], read.query["sslrootcert"]) == ("verify-full", "/ca.pem")
+@pytest.mark.parametrize(
+    ("asked", "mode"),
+    [
+        ("postgresql://u:p@host/db?application_name=hub", None),
+        ("postgresql+psycopg://u:p@host/db?sslmode=require", "require"),
+        ("mysql+pymysql://u:p@host/db", None),
+    ],
+)
+def test_encryption_that_the_url_asks_for_holds_for_the_bulk_read_too(asked: str, mode: str | None) -> None:
+    read = bulk_url(sa.make_url(asked))
+    assert read is not None
+    assert read.query.get("sslmode") == mode
     assert "application_name" not in read.query
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "postgresql://u:p@host/db?sslmode=verify-full&sslrootcert=/ca.pem",
+        "postgresql://u:p@host/db?sslmode=require&sslrootcert=/ca.pem",
+        "postgresql:///db?host=/run/postgresql",
+        "mysql+pymysql://u:p@host/db?ssl_ca=/ca.pem",
+    ],
+)
+def test_what_only_a_driver_can_verify_is_read_by_the_driver(asked: str) -> None:
+    assert bulk_url(sa.make_url(asked)) is None
