@@ -14,6 +14,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from lendloop.errors import ConfigurationError, TransientError
+from lendloop.locks import file_lock
 from lendloop.settings import Settings
 
 PID_TAG = "lendloop/pid"
@@ -93,7 +94,10 @@ def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
     """
     prepare_dagster_home(settings)
     if not settings.dagster_url:
-        with dg.DagsterInstance.get() as instance:
+        # processes that make its SQLite files at the same time leave two versions in them, which no later one opens
+        with file_lock(settings.home.locks / "dagster.lock", "opening Dagster's storage", settings.lock_timeout_s):
+            opened = dg.DagsterInstance.get()
+        with opened as instance:
             yield instance
         return
     from dagster_postgres.utils import DagsterPostgresException
