@@ -26,7 +26,8 @@ STOP_TIMEOUT_S = 15.0
 def sandbox_server(folder: Path, customers: int, ledger_url: str | None = None) -> Iterator[dict[str, str]]:
     """A running sandbox: the one that already serves `folder`, or a new one that ends with the block.
 
-    A new one keeps its ledger in the database of `ledger_url`, or in a file of its own. Yields its settings (`LENDLOOP_*` and `base_url`). Raises PermanentError when it does not start.
+    A new one keeps its ledger in the database of `ledger_url`, or in a file of its own. Yields its settings
+    (`LENDLOOP_*` and `base_url`). Raises PermanentError when it does not start.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if running := _already_running(folder):
