@@ -288,11 +288,14 @@ def _salt(audience: Audience) -> str:
 
 
 def _once(audience: Audience) -> str:
-    """SQL: reached already, by this key or this address, and with no quote that is still valid."""
+    """SQL: reached already, by this key or this address, and with no quote that is still valid.
+
+    Who was drawn into the hold-out stays counted there, whoever else behind the same address was reached.
+    """
     if not audience.once:
         return "false"
     other = (
-        "(engaged.person_key is null and contact.address_hash in"
+        "(engaged.person_key is null and not coalesce(arm.is_held_out, false) and contact.address_hash in"
         " (select address_hash from state.engagement where address_hash is not null))"
     )
     again = "engaged.left_as_of is not null"

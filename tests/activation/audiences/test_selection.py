@@ -203,6 +203,21 @@ def test_the_hold_out_is_a_steady_share_that_another_salt_draws_anew(
     assert drawn != held
 
 
+def test_who_is_held_out_stays_so_when_somebody_behind_the_same_phone_was_reached(
+    lender: PublishedLender, sync: Sync
+) -> None:
+    for number in range(400):
+        lender.written_off(lender.person(f"p{number}"))
+    for number in range(0, 400, 2):
+        shared = next(row for row in lender.rows["contacts.customer_contact"] if row["person_key"] == f"p{number}")
+        other = next(row for row in lender.rows["contacts.customer_contact"] if row["person_key"] == f"p{number + 1}")
+        other |= {"address": shared["address"], "address_hash": shared["address_hash"]}
+    first = sync("recovery")
+    assert first.held_back["hold_out"] > 20
+    lender.add("trusted.fct_suppression", person_key="nobody", reason="opt_out")
+    assert sync("recovery").held_back == first.held_back
+
+
 def test_a_quote_is_frozen_while_it_is_valid_and_offered_once_in_a_lifetime(
     lender: PublishedLender, audiences: dict[str, Audience]
 ) -> None:
