@@ -9,6 +9,7 @@ import dagster as dg
 
 from activation.audiences import Audience
 from activation.rules import Rule
+from lendloop.errors import ConfigurationError
 from lendloop.passes import record_pass
 from lendloop.settings import Settings
 from orchestration.activation import ALERTS, TICK_BUDGET_S, audience_key, report_overdue, run_alerts
@@ -67,20 +68,28 @@ def retention_asset(context: dg.AssetExecutionContext, hub: Hub) -> dg.Materiali
 
 
 def automation(settings: Settings, rules: Sequence[Rule]) -> dg.Definitions:
-    """The job over every asset, its schedule, and the sensor that carries failures and findings to people."""
+    """The job over every asset, its schedule, and the sensor that carries failures and findings to people.
+
+    Raises ConfigurationError when the schedule is none.
+    """
     unattended = settings.env == "prod"
     main = dg.define_asset_job(
         MAIN_JOB,
         selection=dg.AssetSelection.all(),
         description="One pass: sources, zones, publication, audiences, rules, alerts.",
     )
-    schedule = dg.ScheduleDefinition(
-        name="every_quarter_hour",
-        job=main,
-        cron_schedule="*/15 * * * *",
-        description="A pass every 15 minutes; one that finds nothing new ends at once.",
-        default_status=dg.DefaultScheduleStatus.RUNNING if unattended else dg.DefaultScheduleStatus.STOPPED,
-    )
+    try:
+        schedule = dg.ScheduleDefinition(
+            name="passes",
+            job=main,
+            cron_schedule=settings.schedule,
+            description=f"A pass at each `{settings.schedule}`; one that finds nothing new ends at once.",
+            default_status=dg.DefaultScheduleStatus.RUNNING if unattended else dg.DefaultScheduleStatus.STOPPED,
+        )
+    except dg.DagsterInvalidDefinitionError:
+        raise ConfigurationError(
+            f"LENDLOOP_SCHEDULE={settings.schedule!r} is no cron schedule: give five fields, as in */15 * * * *"
+        ) from None
 
     @dg.sensor(
         name="alerts",

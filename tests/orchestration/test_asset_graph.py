@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from lendloop.errors import ConfigurationError
 from orchestration.definitions import build_defs
 
 SNAPSHOT = Path(__file__).with_name("asset_graph.json")
@@ -77,6 +78,14 @@ def test_schedule_and_sensor_run_by_themselves_only_in_prod(
     states += [sensor.default_status.value for sensor in repository.sensor_defs]
     assert set(states) == {"RUNNING" if running else "STOPPED"}
     assert len(states) == 2
+
+
+def test_the_schedule_is_a_setting_and_a_wrong_one_is_named(clean_environment: pytest.MonkeyPatch) -> None:
+    clean_environment.setenv("LENDLOOP_SCHEDULE", "0 6 * * *")
+    assert [one.cron_schedule for one in build_defs().get_repository_def().schedule_defs] == ["0 6 * * *"]
+    clean_environment.setenv("LENDLOOP_SCHEDULE", "hourly please")
+    with pytest.raises(ConfigurationError, match="LENDLOOP_SCHEDULE='hourly please'"):
+        build_defs()
 
 
 if __name__ == "__main__":
