@@ -1,4 +1,4 @@
-"""A real bank's ledger on a real PostgreSQL: the known answers of its README, read as a user would read them."""
+"""A real bank's ledger on real servers: the known answers of its README, read as a user would read them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ingestion.tables import LEDGER
 from lendloop.home import CHECKOUT
 from orchestration.sandbox_process import sandbox_server
 from tests.end_to_end.conftest import Installation
+from tests.mariadb import mariadb_over_tcp
 from tests.postgres import postgres_over_tcp
 
 BANK = CHECKOUT.parent / "shared" / "data" / "bank"
@@ -32,8 +33,12 @@ TYPES = {
 }
 
 
+SERVERS = {"postgresql": postgres_over_tcp, "mariadb": mariadb_over_tcp}
+BATCH_ROWS = 5_000
+
+
 def fill(url: str) -> None:
-    """Put the bank's files into PostgreSQL with Fineract's types."""
+    """Put the bank's files into the ledger's database with Fineract's types."""
     engine = sa.create_engine(url)
     declared = {table.name: table.columns for table in LEDGER}
     for path in sorted(BANK.glob("*.csv*")):
@@ -41,18 +46,25 @@ def fill(url: str) -> None:
         frame = pd.read_csv(path, dtype=str, keep_default_na=False).astype(object)
         frame = frame.where(frame != "", None)
         kinds = {column: TYPES[declared[name].get(column, "text")] for column in frame}
-        definitions = ", ".join(f'"{column}" {kind.compile(engine.dialect)}' for column, kind in kinds.items())
+        for column, kind in kinds.items():
+            if isinstance(kind, sa.Boolean):
+                frame[column] = frame[column].map({"true": True, "false": False, "t": True, "f": False, None: None})
+        table = sa.Table(name, sa.MetaData(), *(sa.Column(column, kind) for column, kind in kinds.items()))
+        quoted = engine.dialect.identifier_preparer.quote
         with engine.begin() as connection:
-            connection.execute(sa.text(f'create table "{name}" ({definitions})'))
+            table.create(connection)
             raw: Any = connection.connection.cursor()
-            with raw.copy(f'copy "{name}" from stdin') as copy:
-                for row in frame.itertuples(index=False):
-                    copy.write_row(row)
+            rows = list(frame.itertuples(index=False, name=None))
+            marks = ", ".join(["%s"] * len(kinds))
+            for at in range(0, len(rows), BATCH_ROWS):
+                raw.executemany(f"insert into {quoted(name)} values ({marks})", rows[at : at + BATCH_ROWS])
     engine.dispose()
 
 
-@pytest.fixture(scope="module")
-def bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Installation, dict[str, Any]]]:
+@pytest.fixture(scope="module", params=list(SERVERS))
+def bank(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Installation, dict[str, Any]]]:
     """One pass over the bank, with the large-transaction rule pointed at it and Slack listening."""
     folder = tmp_path_factory.mktemp("bank")
     source = CHECKOUT / "activation" / "definitions"
@@ -65,7 +77,7 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Installatio
     (definitions / "rules" / "large_transaction.yaml").write_text(yaml.safe_dump(rule))
     (definitions / "audiences" / "recovery.yaml").write_text((source / "audiences" / "recovery.yaml").read_text())
     (definitions / "routes.yaml").write_text((source / "routes.yaml").read_text())
-    with postgres_over_tcp() as url, sandbox_server(folder / "sandbox", customers=50) as sandbox:
+    with SERVERS[request.param]() as url, sandbox_server(folder / "sandbox", customers=50) as sandbox:
         fill(url)
         installation = Installation(
             folder / "home",
