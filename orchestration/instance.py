@@ -16,6 +16,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from lendloop.errors import ConfigurationError, TransientError
 from lendloop.locks import file_lock
 from lendloop.settings import Settings
+from orchestration.dagster_files import kept_open
 
 PID_TAG = "lendloop/pid"
 ORPHANED = "ended before the run did"
@@ -97,7 +98,7 @@ def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
         # processes that make its SQLite files at the same time leave two versions in them, which no later one opens
         with file_lock(settings.home.locks / "dagster.lock", "opening Dagster's storage", settings.lock_timeout_s):
             opened = dg.DagsterInstance.get()
-        with opened as instance:
+        with kept_open(settings.home.dagster), opened as instance:
             yield instance
         return
     from dagster_postgres.utils import DagsterPostgresException
