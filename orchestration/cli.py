@@ -37,12 +37,14 @@ def options(verbose: Annotated[bool, typer.Option("--verbose", help="Show the tr
 def run(as_json: Json = False) -> None:
     """One headless pass of the main job: load, build, publish, sync audiences, evaluate rules, notify."""
     from lendloop.settings import load_settings
-    from orchestration.run import run_pass
-    from orchestration.screen import note, show_report
 
     settings = load_settings()
     settings.require_companions()
     settings.clock()
+    # only now what takes seconds to import: wrong settings are told at once
+    from orchestration.run import run_pass
+    from orchestration.screen import note, show_report
+
     with redirect_stdout(sys.stderr):
         report = run_pass(settings, (lambda line: None) if as_json else note)
     show_report(report, as_json=as_json)
@@ -77,12 +79,13 @@ def replay(
     as_json: Json = False,
 ) -> None:
     """Try again the rows of a source that are in quarantine; those that now fit go to raw."""
-    from ingestion.load import replay_quarantine
     from lendloop.settings import SOURCES, load_settings
-    from orchestration.screen import show_record
 
     if source not in SOURCES:
         raise ConfigurationError(f"unknown source {source!r}: one of {', '.join(SOURCES)}")
+    from ingestion.load import replay_quarantine
+    from orchestration.screen import show_record
+
     settings = load_settings()
     report = replay_quarantine(source, settings, settings.clock(), table)  # type: ignore[arg-type]
     show_record(report.model_dump(mode="json"), as_json=as_json)
