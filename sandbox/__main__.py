@@ -33,7 +33,9 @@ def _say(line: str) -> None:
 def serve(
     customers: Annotated[int, typer.Option(min=1, help="People in the world.")] = 20_000,
     seed: Annotated[int, typer.Option(help="The same seed gives the same world.")] = 7,
-    years: Annotated[int, typer.Option(min=1, help="Years of history before the first day.")] = 1,
+    years: Annotated[
+        int | None, typer.Option(min=1, help="Years of history before the first day; default: 1, of a large lender 4.")
+    ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
     ledger_url: Annotated[str | None, typer.Option(help="SQLAlchemy URL of the ledger; default: SQLite.")] = None,
     folder: Folder = None,

@@ -54,7 +54,8 @@ class Options:
     folder: Path
     customers: int = 20_000
     seed: int = 7
-    years: int = 1
+    years: int | None = None
+    """Of history; None: as the lender's size has it."""
     port: int = 0
     smtp_port: int = 0
     ledger_url: str | None = None
@@ -81,8 +82,10 @@ def open_lender(options: Options) -> Lender:
     """The pretend lender of a folder, made on first use."""
     from sandbox.world import World
 
-    asked = {"customers": options.customers, "seed": options.seed, "years": options.years}
-    return cast(Lender, World.open(options.folder, **asked, ledger_url=options.ledger_url))
+    world = World.open(
+        options.folder, customers=options.customers, seed=options.seed, years=options.years, ledger_url=options.ledger_url
+    )
+    return cast(Lender, world)
 
 
 @contextmanager

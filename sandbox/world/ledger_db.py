@@ -44,8 +44,11 @@ _GIVE = "give a sqlite://, postgresql:// or mysql+pymysql:// URL"
 class LedgerDatabase:
     """One ledger. Every write is one transaction that also moves the marker."""
 
-    def __init__(self, url: str) -> None:
-        """Raises ConfigurationError when the URL is not one of SQLite, PostgreSQL, MariaDB or MySQL."""
+    def __init__(self, url: str, *, journal: bool = True) -> None:
+        """Raises ConfigurationError when the URL is not one of SQLite, PostgreSQL, MariaDB or MySQL.
+
+        Without its `journal` a SQLite file is worth nothing after a crash.
+        """
         try:
             parsed = sa.make_url(url)
         except SQLAlchemyError as error:
@@ -56,8 +59,10 @@ class LedgerDatabase:
         if backend not in _KINDS:
             raise ConfigurationError(f"the sandbox can't write a {backend} ledger: {_GIVE}")
         self.kind = _KINDS[backend]
-        if self.kind == "sqlite" and parsed.database:
-            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        self._journal = journal
+        self._file = Path(parsed.database) if self.kind == "sqlite" and parsed.database else None
+        if self._file:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
         if self.kind == "mysql":
             parsed = parsed.update_query_dict({"charset": "utf8mb4"})
         try:
@@ -65,7 +70,7 @@ class LedgerDatabase:
         except (ModuleNotFoundError, SQLAlchemyError) as error:
             raise ConfigurationError(f"the sandbox has no driver for {parsed.drivername} ({error}): {_GIVE}") from error
         if self.kind == "sqlite":
-            sa.event.listen(self._engine, "connect", _prepare_sqlite)
+            sa.event.listen(self._engine, "connect", _prepare_sqlite if journal else _prepare_draft)
             sa.event.listen(self._engine, "begin", _begin_immediate)
         if self.kind == "mysql":
             sa.event.listen(self._engine, "connect", _prepare_mysql)
@@ -88,7 +93,16 @@ class LedgerDatabase:
             return dict(json.loads(str(found))) if found else None
 
     def write_all(self, tables: Iterable[tuple[str, pa.Table]], marker: Mapping[str, Any]) -> None:
-        """Drop whatever the sandbox wrote before and write everything, table by table as they come."""
+        """Drop whatever the sandbox wrote before and write everything, table by table as they come.
+
+        A new SQLite ledger is made beside its place, without the cost of a journal, and moved there when it is whole.
+        """
+        if self._file and self._journal and self._is_empty():
+            draft = self._file.with_name(f"{self._file.name}.draft")
+            draft.unlink(missing_ok=True)
+            LedgerDatabase(f"sqlite:///{draft}", journal=False).write_all(tables, marker)
+            draft.replace(self._file)
+            return
         with self._transaction() as connection:
             connection.execute(sa.text(f"CREATE TABLE IF NOT EXISTS {MARKER} (state TEXT NOT NULL)"))
             connection.execute(sa.text(f"DELETE FROM {MARKER}"))
@@ -129,6 +143,10 @@ class LedgerDatabase:
         """Rows of a query, for tests and for looking around."""
         with self._transaction() as connection:
             return [tuple(row) for row in connection.execute(sa.text(query))]
+
+    def _is_empty(self) -> bool:
+        with self._transaction() as connection:
+            return not sa.inspect(connection).get_table_names()
 
     @contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:
@@ -236,6 +254,12 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA cache_size = -65536")
+
+
+def _prepare_draft(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None
+    for setting in ("journal_mode = OFF", "synchronous = OFF", "locking_mode = EXCLUSIVE", "cache_size = -262144"):
+        connection.execute(f"PRAGMA {setting}")
 
 
 def _begin_immediate(connection: sa.Connection) -> None:

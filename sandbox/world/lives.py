@@ -21,7 +21,26 @@ SPIKE_MARKET, SPIKE_FROM, SPIKE_TO = 1, START - 14 * DAY, START
 """Loans that a bad campaign brought: most default, and mature as the clock goes on."""
 
 _PRODUCT_WEIGHTS = ((0.56, 0.41, 0.03, 0, 0), (0.40, 0.44, 0.10, 0.03, 0.03), (0.24, 0.38, 0.18, 0.1, 0.1))
-_DEFAULT_RATES = (0.50, 0.24, 0.16, 0.11)
+
+
+@dataclass(frozen=True)
+class _Rates:
+    """Rates by number of the loan, the last one for all that follow."""
+
+    defaults: tuple[float, ...]
+    comes_back: tuple[float, ...]
+    """After a loan that was closed well."""
+    tries_again: tuple[float, ...]
+    """After an application that came to nothing."""
+
+
+_NEW_LENDER = _Rates(defaults=(0.50, 0.24, 0.16, 0.11), comes_back=(0.80,), tries_again=(0.30,))
+_OLD_LENDER = _Rates(
+    defaults=(0.50, 0.22, 0.12, 0.07, 0.04, 0.02),
+    comes_back=(0.88, 0.93, 0.97, 0.985),
+    tries_again=(0.50, 0.80, 0.95),
+)
+"""One with more than a year of history, which lives on its regulars."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +75,9 @@ class Funnel:
     lives: Lives
 
 
-def make_funnel(draws: Draws, people: People, as_of: int) -> Funnel:
+def make_funnel(draws: Draws, people: People, years: int, as_of: int) -> Funnel:
     """All applications made by `as_of`, with the whole life of their loans (also what lies after it)."""
+    rates = _OLD_LENDER if years > 1 else _NEW_LENDER
     offered = people.arrived + span(0.02 + draws.exponential("offer", 0.8, people.id))
     offered = np.where(draws.chance("is offered", 0.93, people.id) & (offered < people.died), offered, NEVER)
     applies = draws.chance("applies", 0.88, people.id) & (offered < NEVER)
@@ -73,13 +93,13 @@ def make_funnel(draws: Draws, people: People, as_of: int) -> Funnel:
     while True:
         made = _apply(draws, people, person, np.full(len(person), cycle, dtype=np.int64), number, ready)
         has_loan = np.flatnonzero(made.disbursed < NEVER)
-        batch, life = _lend(draws, people, made, has_loan)
+        batch, life = _lend(draws, people, rates.defaults, made, has_loan)
         made.loan[has_loan] = loan_count + np.arange(len(has_loan))
         applications.append(made)
         loans.append(batch)
         lives.append(life)
         loan_count += len(batch)
-        again = _apply_again(draws, people, made, has_loan, life)
+        again = _apply_again(draws, people, rates, made, has_loan, life)
         still = np.flatnonzero(again <= as_of)
         if not len(still):
             break
@@ -149,25 +169,29 @@ def _rounded(amount: Floats, market: Ints) -> Ints:
     return np.maximum(np.rint(amount / step).astype(np.int64), 1) * step * UNIT
 
 
-def _lend(draws: Draws, people: People, made: Applications, rows: Ints) -> tuple[Loans, Lives]:
+def _lend(
+    draws: Draws, people: People, rates: tuple[float, ...], made: Applications, rows: Ints
+) -> tuple[Loans, Lives]:
     person, cycle, number, disbursed = made.person[rows], made.cycle[rows], made.number[rows], made.disbursed[rows]
     market = people.market[person]
     loans = Loans(person, cycle, market, made.product[rows], number, made.approved_amount[rows], disbursed)
-    rate = np.array(_DEFAULT_RATES)[np.minimum(number - 1, len(_DEFAULT_RATES) - 1)]
+    rate = _by_number(rates, number)
     rate = rate + 0.5 * (0.5 - people.quality[person]) * np.where(number == 1, 1.0, 0.4)
     in_spike = (market == SPIKE_MARKET) & (disbursed >= SPIKE_FROM) & (disbursed < SPIKE_TO)
     rate = np.where(people.is_fraudster[person], 1.0, np.where(in_spike, 0.92, rate))
     return loans, plan_lives(draws, loans, people.died[person], draws.uniform("defaults", person, cycle) < rate)
 
 
-def _apply_again(draws: Draws, people: People, made: Applications, rows: Ints, life: Lives) -> Ints:
+def _apply_again(
+    draws: Draws, people: People, rates: _Rates, made: Applications, rows: Ints, life: Lives
+) -> Ints:
     """When each person applies next; NEVER for those who do not come back."""
     keys = (made.person, made.cycle)
     closed = np.full(len(made.person), NEVER, dtype=np.int64)
     lateness = np.zeros(len(made.person), dtype=np.int64)
     closed[rows] = life.closed_at
     lateness[rows] = life.worst_lateness_days
-    good = np.where(lateness <= 30, 0.80, 0.08)
+    good = np.where(lateness <= 30, _by_number(rates.comes_back, made.number), 0.08)
     drawn = draws.uniform("comes back", *keys)
     quickly = draws.chance("at once", 0.35, *keys)
     gap = np.where(quickly, 10 * MINUTE + HOUR, span(0.2 + draws.exponential("gap", 9.0, *keys)))
@@ -175,7 +199,12 @@ def _apply_again(draws: Draws, people: People, made: Applications, rows: Ints, l
 
     pause = span(1 + 30 * draws.uniform("pause", *keys))
     unmade = np.minimum(np.minimum(made.expired, made.withdrawn), made.declined + 30 * DAY)
-    after_none = np.where((drawn < 0.3) & (unmade < NEVER), unmade + pause, NEVER)
+    after_none = np.where((drawn < _by_number(rates.tries_again, made.number)) & (unmade < NEVER), unmade + pause, NEVER)
     next_time = np.where(made.disbursed < NEVER, after_loan, after_none)
     stops = people.is_fraudster[made.person] & (made.disbursed < NEVER)
     return np.where(stops | (next_time >= people.died[made.person]), NEVER, next_time)
+
+
+def _by_number(rates: tuple[float, ...], number: Ints) -> Floats:
+    found: Floats = np.array(rates)[np.minimum(number, len(rates)) - 1]
+    return found

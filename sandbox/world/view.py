@@ -27,7 +27,7 @@ def view_world(customers: int, seed: int, as_of: int, years: int = 1) -> Iterato
     """
     draws = Draws(seed)
     people = make_people(draws, customers, years, as_of)
-    funnel = make_funnel(draws, people, as_of)
+    funnel = make_funnel(draws, people, years, as_of)
     clients = make_clients(draws, people, funnel, as_of)
     yield "m_office", _offices()
     yield "m_product_loan", _products()

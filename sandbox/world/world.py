@@ -20,7 +20,7 @@ from sandbox.world.store import State, Store, generation_name
 from sandbox.world.units import DAY, EPOCH
 from sandbox.world.view import view_world
 
-MODEL = 5
+MODEL = 6
 """Grows when the same seed would give another world: older folders are then made anew."""
 LEDGER_TABLES = (
     "m_office",
@@ -37,6 +37,12 @@ SYSTEM_TABLES = ("crm_contacts", "crm_deals", "support_tickets", "support_users"
 TRUTH_TABLES = ("people", "person_sources", "contactability", "loans")
 _FILES = frozenset((*LEDGER_TABLES, *SYSTEM_TABLES, *(f"truth_{name}" for name in TRUTH_TABLES)))
 _LOCK_TIMEOUT_S = 600.0
+LARGE, LARGE_YEARS = 250_000, 4
+
+
+def years_of(customers: int) -> int:
+    """Years of history that a lender of this size has: a large one did not become so in a year."""
+    return LARGE_YEARS if customers >= LARGE else 1
 
 
 class World:
@@ -55,13 +61,20 @@ class World:
 
     @classmethod
     def open(
-        cls, folder: Path, *, customers: int = 20_000, seed: int = 7, years: int = 1, ledger_url: str | None = None
+        cls,
+        folder: Path,
+        *,
+        customers: int = 20_000,
+        seed: int = 7,
+        years: int | None = None,
+        ledger_url: str | None = None,
     ) -> World:
         """Open the world in `folder`, or make a new one, and bring its ledger to the same moment.
 
-        `years` of history lie before its first day. Raises ConfigurationError when the folder holds another world
-        (customers, seed, years), or the database a ledger that is not the sandbox's.
+        `years` of history lie before its first day; without them as many as `years_of` says. Raises ConfigurationError
+        when the folder holds another world (customers, seed, years), or the database a ledger that is not the sandbox's.
         """
+        years = years_of(customers) if years is None else years
         if customers < 1 or years < 1:
             raise ConfigurationError(
                 f"a world of {customers} customers and {years} years can't be made: give at least 1 of each"
