@@ -1,8 +1,9 @@
 """The loan ledger, read from its SQL database into Arrow.
 
 What belongs here: finding what the database has, and reading it by column. What does not: what the
-rows are compared with. PostgreSQL, MySQL and MariaDB over TCP go through connectorx, as streams; every
-other dialect through its driver's cursor, in blocks that become Arrow columns. Naive timestamps are UTC.
+rows are compared with. PostgreSQL, MySQL and MariaDB over TCP go through connectorx, as streams of ranges
+(`ledger_ranges`); every other dialect through its driver's cursor, in blocks that become Arrow columns.
+Naive timestamps are UTC.
 """
 
 from __future__ import annotations
@@ -21,14 +22,13 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
 from ingestion.columns import column_of
+from ingestion.ledger_ranges import BLOCK_ROWS, RangedBatches, Ranges, Selection
 from ingestion.stream import Stream
 from ingestion.tables import LEDGER, MONEY_PRECISION, MONEY_SCALE, RawTable
 from lendloop.errors import ConfigurationError, PermanentError, TransientError
 from lendloop.settings import Settings
 
 REQUIRED = ("m_client", "m_loan")
-BLOCK_ROWS = 122_880
-"""As many as a row group of DuckDB has: blocks of another size are put together anew when the warehouse is closed."""
 KEYS_PER_QUERY = 500
 
 
@@ -41,6 +41,7 @@ class LedgerReader:
         self.engine = engine
         self.schema = schema
         self.columns: dict[str, dict[str, sa.types.TypeEngine[Any]]] = {}
+        self._keys_may_be_null: set[str] = set()
         self.notes: list[str] = []
 
     @classmethod
@@ -86,10 +87,13 @@ class LedgerReader:
         for table in LEDGER:
             if table.name not in present:
                 continue
-            found = {str(column["name"]): column["type"] for column in inspector.get_columns(table.name, self.schema)}
+            described = inspector.get_columns(table.name, self.schema)
+            found = {str(column["name"]): column["type"] for column in described}
             if any(key not in found for key in table.key):
                 raise ConfigurationError(f"{table.name} at {self._where} lacks its key {', '.join(table.key)}")
             self.columns[table.name] = found
+            if any(column["nullable"] for column in described if column["name"] == table.key[0]):
+                self._keys_may_be_null.add(table.name)
             if lacking := [name for name in table.columns if name not in found]:
                 self.notes.append(f"{table.name}: not in the ledger, NULL: {', '.join(lacking)}")
             if table.cursor and table.cursor not in found:
@@ -111,7 +115,7 @@ class LedgerReader:
         condition = ""
         if floor is not None:
             cursor = self._quote(str(table.cursor))
-            condition = f" WHERE {cursor} >= {self._moment(table, floor)} OR {cursor} IS NULL"
+            condition = f"{cursor} >= {self._moment(table, floor)} OR {cursor} IS NULL"
         for batch in self._select(table, condition):
             yield batch, False
 
@@ -142,7 +146,7 @@ class LedgerReader:
                 str(value) if isinstance(value, int) else "'" + str(value).replace("'", "''") + "'"
                 for value in values[start : start + KEYS_PER_QUERY]
             )
-            yield from self._select(table, f" WHERE {self._quote(name)} IN ({wanted})")
+            yield from self._select(table, f"{self._quote(name)} IN ({wanted})", ranged=False)
 
     def _quote(self, name: str) -> str:
         return str(self.engine.dialect.identifier_preparer.quote_identifier(name))
@@ -162,18 +166,31 @@ class LedgerReader:
         return f"'{utc:%Y-%m-%d %H:%M:%S}'"
 
     def _select(
-        self, table: RawTable, condition: str, columns: tuple[str, ...] | None = None
+        self, table: RawTable, condition: str, columns: tuple[str, ...] | None = None, *, ranged: bool = True
     ) -> Iterator[pa.Table | Stream]:
         names = columns or tuple(self.columns[table.name])
+        selection = self._selection(table, condition, ranged=ranged)
         with self._translating(f"reading {table.name}"):
             if url := bulk_url(self.engine.url):
-                yield from self._by_connectorx(url, table, names, condition)
+                with Ranges.open(self.engine, selection) as ranges:
+                    yield from self._by_connectorx(url, table, names, ranges)
             else:
-                yield from self._by_cursor(table, names, condition)
+                yield from self._by_cursor(table, names, selection)
 
-    def _by_cursor(self, table: RawTable, names: tuple[str, ...], condition: str) -> Iterator[pa.Table]:
+    def _selection(self, table: RawTable, condition: str, *, ranged: bool) -> Selection:
+        key = table.key[0]
+        return Selection(
+            self._name(table),
+            condition,
+            key=self._quote(key) if ranged and isinstance(self.columns[table.name][key], sa.Integer) else None,
+            key_may_be_null=table.name in self._keys_may_be_null,
+            cursor=self._quote(str(table.cursor)) if self.follows_cursor(table) else None,
+        )
+
+    def _by_cursor(self, table: RawTable, names: tuple[str, ...], selection: Selection) -> Iterator[pa.Table]:
         listed = ", ".join(self._quote(name) for name in names)
-        statement = f"SELECT {listed} FROM {self._name(table)}{condition}".replace("%", "%%" if self._doubles else "%")
+        statement = f"SELECT {listed} FROM {selection.table}{selection.where()}"
+        statement = statement.replace("%", "%%" if self._doubles else "%")
         kinds = self.columns[table.name]
         binary = [name not in table.columns and isinstance(kinds[name], sa.LargeBinary) for name in names]
         wanted = [None if name in table.columns or not self._is_sqlite else pa.string() for name in names]
@@ -194,28 +211,28 @@ class LedgerReader:
     def _doubles(self) -> bool:
         return self.engine.dialect.paramstyle in ("format", "pyformat")
 
-    def _by_connectorx(self, url: sa.URL, table: RawTable, names: tuple[str, ...], condition: str) -> Iterator[Stream]:
+    def _by_connectorx(self, url: sa.URL, table: RawTable, names: tuple[str, ...], ranges: Ranges) -> Iterator[Stream]:
         """One stream, typed by column; where a value has no Arrow form, a second in which all is text.
 
-        connectorx waits half a minute for a database that is not there, so who is not there is found out before.
+        connectorx waits half a minute for a database that is not there: the ranges ask before it does.
         """
-        self._raise_if_unreachable(table)
         forms = STREAMED[self.engine.dialect.name]
         kinds = self.columns[table.name]
         typed = [forms(self._quote(name), kinds[name]) for name in names]
         money = {
             name: decimal for name, form in zip(names, typed, strict=True) if (decimal := form.decimal) is not None
         }
-        stream = self._stream(url, table, [form.sql for form in typed], names, condition, money)
+        stream = self._stream(url, [form.sql for form in typed], names, ranges, money)
         yield stream
         if stream.error is None:
             return
+        if isinstance(stream.error, DBAPIError):
+            raise stream.error
         if LOST.search(str(stream.error)):
             raise self._broken_off(table, stream.error)
-        self._raise_if_unreachable(table)
         self.notes.append(f"{table.name}: read again as text, since a value in it has no Arrow form")
         texts = [forms(self._quote(name), kinds[name]).text for name in names]
-        stream = self._stream(url, table, texts, names, condition, {})
+        stream = self._stream(url, texts, names, ranges, {})
         yield stream
         if stream.error is not None:
             raise self._broken_off(table, stream.error)
@@ -227,33 +244,26 @@ class LedgerReader:
             f"reading {table.name} at {self._where} broke off, {what}: {reason}; check LENDLOOP_LEDGER_URL"
         )
 
-    def _raise_if_unreachable(self, table: RawTable) -> None:
-        """Raises TransientError when the database does not answer; a connection that is kept is tried before it is used."""
-        with self._translating(f"reading {table.name}"), self.engine.connect() as connection:
-            connection.exec_driver_sql(f"SELECT 1 FROM {self._name(table)} WHERE 1 = 0")
-
     def _stream(
         self,
         url: sa.URL,
-        table: RawTable,
         expressions: list[str],
         names: tuple[str, ...],
-        condition: str,
+        ranges: Ranges,
         money: dict[str, pa.DataType],
     ) -> Stream:
         import connectorx
 
         listed = ", ".join(f"{sql} AS {self._quote(name)}" for sql, name in zip(expressions, names, strict=True))
-        query = f"SELECT {listed} FROM {self._name(table)}{condition}"
-        dialect = self.engine.dialect.name
+        in_utc = IN_UTC[self.engine.dialect.name]
 
-        def read() -> pa.RecordBatchReader:
+        def read(where: str, before: tuple[str, ...]) -> pa.RecordBatchReader:
             return connectorx.read_sql(
                 url.render_as_string(hide_password=False),
-                query,
+                f"SELECT {listed} FROM {ranges.selection.table}{where}",
                 return_type="arrow_stream",
                 batch_size=BLOCK_ROWS,
-                pre_execution_query=[IN_UTC[dialect]],
+                pre_execution_query=[in_utc, *before],
             )
 
         def with_money(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -262,7 +272,7 @@ class LedgerReader:
                 batch = batch.set_column(position, name, batch.column(position).cast(kind))
             return batch
 
-        return Stream(read, with_money)
+        return Stream(lambda: RangedBatches(ranges, read), with_money)
 
 
 @dataclass(frozen=True)

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 import pyarrow as pa
+
+
+class Batches(Protocol):
+    """Batches of one schema, to be taken once: a pyarrow RecordBatchReader is such."""
+
+    @property
+    def schema(self) -> pa.Schema: ...
+    def __iter__(self) -> Iterator[pa.RecordBatch]: ...
 
 
 class Stream:
     """Batches of one schema that are read while they are taken, so that never all of them are in memory.
 
-    `open` gives the reader; `prepared` maps a batch as it comes. `error` says what cut the stream off: whoever made
+    `open_batches` begins to read; `prepared` maps a batch as it comes. `error` says what cut the stream off: whoever made
     the stream asks afterwards, and whoever took it drops all of it then.
     """
 
     def __init__(
-        self, open_reader: Callable[[], pa.RecordBatchReader], prepared: Callable[[pa.RecordBatch], pa.RecordBatch]
+        self, open_batches: Callable[[], Batches], prepared: Callable[[pa.RecordBatch], pa.RecordBatch]
     ) -> None:
-        self._open = open_reader
+        self._open = open_batches
         self._prepared = prepared
         self.error: BaseException | None = None
 
@@ -31,7 +40,7 @@ class Stream:
             return None
         return pa.RecordBatchReader.from_batches(schema, self._watched(source))
 
-    def _watched(self, source: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    def _watched(self, source: Batches) -> Iterator[pa.RecordBatch]:
         try:
             for batch in source:
                 yield self._prepared(batch)

@@ -14,6 +14,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
+from ingestion.stream import Stream
 from lendloop.clock import Clock, parse_clock
 from lendloop.settings import Settings, load_settings
 from sandbox.serve import Options, Running, running
@@ -55,6 +56,16 @@ class Warehouse:
 @pytest.fixture
 def warehouse(tmp_path: Path) -> Warehouse:
     return Warehouse(tmp_path / "home" / "warehouse.duckdb")
+
+
+def taken_whole(given: pa.Table | Stream) -> pa.Table:
+    """What a reader gave, read to its end."""
+    if isinstance(given, pa.Table):
+        return given
+    reader = given.open()
+    if reader is None:
+        raise AssertionError(f"the stream could not be opened: {given.error}")
+    return reader.read_all()
 
 
 class Ledger:

@@ -6,14 +6,18 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
+import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
-from ingestion import quarantine
+from ingestion import ledger_ranges, quarantine
+from ingestion.ledger import LedgerReader
 from ingestion.load import load_source
+from ingestion.stream import Stream
+from ingestion.tables import LEDGER
 from lendloop.clock import Clock
 from lendloop.settings import Settings
-from tests.ingestion.conftest import Warehouse
+from tests.ingestion.conftest import Warehouse, taken_whole
 from tests.mariadb import mariadb_over_tcp
 
 MakeSettings = Callable[..., Settings]
@@ -124,3 +128,33 @@ def test_changes_deletions_and_late_rows_arrive_also_from_another_database_of_th
         (9,),
     ]
     assert not load_source("ledger", settings, clock).changed
+
+
+def test_a_row_that_changes_while_its_table_is_read_in_ranges_comes_with_the_next_load(
+    server: str, ledger: Callable[..., None], make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_ranges, "RANGE_ROWS", 100)
+    ledger(
+        "INSERT INTO m_client (id, firstname, last_modified_on_utc) SELECT seq * 10, 'as it was', "
+        "if(seq %% 3, '2024-01-01 10:00:00.5', NULL) FROM seq_1_to_1000"
+    )
+    client = next(table for table in LEDGER if table.name == "m_client")
+    batches = []
+    with LedgerReader.open(make_settings(ledger_url=server)) as reader:
+        for stream, _ in reader.read(client, None):
+            assert isinstance(stream, Stream)
+            taken = stream.open()
+            assert taken is not None
+            batches.append(taken.read_next_batch())
+            ledger(
+                "UPDATE m_client SET firstname = 'later', last_modified_on_utc = '2024-01-01 10:00:01' WHERE id > 9000",
+                "INSERT INTO m_client (id, last_modified_on_utc) VALUES (5, '2024-01-01 10:00:02')",
+            )
+            batches += list(taken)
+        rows = pa.Table.from_batches(batches).select(["id", "firstname"]).to_pydict()
+        assert rows["id"] == [n * 10 for n in range(1, 901)]
+        assert set(rows["firstname"]) == {"as it was"}
+        assert max(batch.num_rows for batch in batches) <= 100
+        latest = datetime(2024, 1, 1, 10, 0, 0, 500_000, UTC)
+        found = pa.concat_tables(taken_whole(stream) for stream, _ in reader.read(client, latest))
+    assert {5, *range(9010, 10_001, 10)} <= set(found["id"].to_pylist())

@@ -8,21 +8,25 @@ from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
-from ingestion import quarantine
-from ingestion.ledger import bulk_url
+from ingestion import ledger_ranges, quarantine
+from ingestion.ledger import LedgerReader, bulk_url
 from ingestion.load import load_source
+from ingestion.stream import Stream
+from ingestion.tables import LEDGER
 from lendloop.clock import Clock, parse_clock
 from lendloop.errors import TransientError
 from lendloop.settings import Settings
 from tests.ingestion.bank import BANK_FOLDER, create_bank, fill_from_files, fill_made_up
-from tests.ingestion.conftest import Warehouse
+from tests.ingestion.conftest import Warehouse, taken_whole
 
 MakeSettings = Callable[..., Settings]
 YEAR_END = parse_clock("1998-12-31")
 SOON_S = 20
+CLIENT = next(table for table in LEDGER if table.name == "m_client")
 
 
 @pytest.fixture
@@ -131,6 +135,43 @@ def test_a_database_that_does_not_answer_is_a_transient_error_without_its_passwo
     with pytest.raises(TransientError, match="LENDLOOP_LEDGER_URL") as caught:
         load_source("ledger", settings, clock)
     assert "hidden" not in str(caught.value)
+
+
+def test_a_table_is_read_in_ranges_that_show_one_moment_whatever_is_written_meanwhile(
+    bank: str, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_ranges, "RANGE_ROWS", 100)
+    run(bank, "INSERT INTO m_client (id, status_enum) SELECT n * n, 300 FROM generate_series(1, 1000) AS n")
+    batches = []
+    with LedgerReader.open(make_settings(ledger_url=bank)) as reader:
+        for stream, _ in reader.read(CLIENT, None):
+            assert isinstance(stream, Stream)
+            taken = stream.open()
+            assert taken is not None
+            batches.append(taken.read_next_batch())
+            run(bank, "UPDATE m_client SET status_enum = 600 WHERE id > 400000")
+            run(bank, "DELETE FROM m_client WHERE id BETWEEN 250000 AND 300000")
+            run(bank, "INSERT INTO m_client (id) VALUES (2), (500001), (2000000)")
+            batches += list(taken)
+        assert not any("as text" in note for note in reader.notes)
+    rows = pa.Table.from_batches(batches).select(["id", "status_enum"]).to_pydict()
+    assert rows["id"] == [n * n for n in range(1, 1001)]
+    assert set(rows["status_enum"]) == {300}
+    assert max(batch.num_rows for batch in batches) <= 100
+
+
+def test_ranges_leave_out_no_row_where_keys_repeat_or_are_absent(
+    bank: str, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_ranges, "RANGE_ROWS", 10)
+    run(bank, "DROP TABLE m_client")
+    run(
+        bank,
+        "CREATE TABLE m_client AS SELECT nullif(n / 7, 3)::bigint AS id, n AS status_enum FROM generate_series(1, 100) AS n",
+    )
+    with LedgerReader.open(make_settings(ledger_url=bank)) as reader:
+        found = pa.concat_tables(taken_whole(stream) for stream, _ in reader.read(CLIENT, None))
+    assert sorted(found["status_enum"].to_pylist()) == list(range(1, 101))
 
 
 @contextmanager
