@@ -51,3 +51,17 @@
 {% macro fingerprint_of_rows(columns) %}{{ return(adapter.dispatch('fingerprint_of_rows', 'lendloop')(columns)) }}{% endmacro %}
 {% macro default__fingerprint_of_rows(columns) %}cast(sum(cast(xxhash64({{ columns | join(', ') }}) as decimal(38, 0))) % 9223372036854775807 as bigint){% endmacro %}
 {% macro duckdb__fingerprint_of_rows(columns) %}cast(sum(cast(hash({{ columns | join(', ') }}, version()) as hugeint)) % 9223372036854775807 as bigint){% endmacro %}
+
+{# The stretch of 16,384 whole numbers that an integer key lies in. #}
+{% macro stretch_of(key) %}{{ return(adapter.dispatch('stretch_of', 'lendloop')(key)) }}{% endmacro %}
+{% macro default__stretch_of(key) %}cast(floor({{ key }} / 16384) as bigint){% endmacro %}
+{% macro duckdb__stretch_of(key) %}({{ key }} >> 14){% endmacro %}
+
+{# Whether the engine itself holds a column of a table unique, as far as it says so. #}
+{% macro is_primary_key(relation, column) %}{{ return(adapter.dispatch('is_primary_key', 'lendloop')(relation, column)) }}{% endmacro %}
+{% macro default__is_primary_key(relation, column) %}{{ return(false) }}{% endmacro %}
+{% macro duckdb__is_primary_key(relation, column) %}
+    {% if not relation.identifier %}{{ return(false) }}{% endif %}
+    {% set found = run_query("select count(*) from duckdb_constraints() where constraint_type = 'PRIMARY KEY' and schema_name = '" ~ relation.schema ~ "' and table_name = '" ~ relation.identifier ~ "' and constraint_column_names = ['" ~ column ~ "']") %}
+    {{ return(found.columns[0].values()[0] > 0) }}
+{% endmacro %}

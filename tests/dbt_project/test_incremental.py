@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -14,6 +14,12 @@ from dbt_lab import Lab
 FACTS = ("fct_loan_transaction", "fct_account_transaction", "fct_installment")
 MADE = datetime(2026, 1, 1, tzinfo=UTC)
 START = date(2026, 3, 1)
+APART = 5_000
+"""How far apart the ids of facts are: several lie in one stretch that is compared as one, and there are many stretches."""
+
+
+def ids(numbers: Iterable[int]) -> list[int]:
+    return [number * APART for number in numbers]
 
 
 def select(*models: str) -> tuple[str, ...]:
@@ -37,7 +43,7 @@ def loan(number: int, **more: Any) -> dict[str, Any]:
 
 def transaction(number: int, loan_id: int, **more: Any) -> dict[str, Any]:
     return {
-        "id": number,
+        "id": number * APART,
         "loan_id": loan_id,
         "is_reversed": False,
         "transaction_type_enum": 2,
@@ -49,7 +55,7 @@ def transaction(number: int, loan_id: int, **more: Any) -> dict[str, Any]:
 
 def installment(number: int, loan_id: int, **more: Any) -> dict[str, Any]:
     return {
-        "id": number,
+        "id": number * APART,
         "loan_id": loan_id,
         "installment": number % 5 + 1,
         "duedate": START + timedelta(days=number % 15 - 7),
@@ -61,7 +67,7 @@ def installment(number: int, loan_id: int, **more: Any) -> dict[str, Any]:
 
 def movement(number: int, account: int, **more: Any) -> dict[str, Any]:
     return {
-        "id": number,
+        "id": number * APART,
         "savings_account_id": account,
         "transaction_type_enum": 1 + number % 2,
         "transaction_date": START,
@@ -96,7 +102,7 @@ def something_happens(lab: Lab, draw: random.Random, round_number: int) -> None:
             for n in draw.sample(range(1, 81), 4)
         ],
     )
-    lab.delete("raw_ledger.m_loan_transaction", draw.sample(range(1, 81), 3))
+    lab.delete("raw_ledger.m_loan_transaction", ids(draw.sample(range(1, 81), 3)))
     lab.load(
         "raw_ledger.m_loan_repayment_schedule",
         [
@@ -109,7 +115,7 @@ def something_happens(lab: Lab, draw: random.Random, round_number: int) -> None:
             for n in draw.sample(range(1, 61), 5)
         ],
     )
-    lab.delete("raw_ledger.m_loan_repayment_schedule", draw.sample(range(1, 61), 2))
+    lab.delete("raw_ledger.m_loan_repayment_schedule", ids(draw.sample(range(1, 61), 2)))
     lab.load("raw_ledger.m_loan", [loan(n, product_id=draw.randint(1, 3)) for n in draw.sample(range(1, 26), 4)])
     lab.delete("raw_ledger.m_loan", [draw.randint(1, 20)])
     lab.load(
@@ -120,7 +126,7 @@ def something_happens(lab: Lab, draw: random.Random, round_number: int) -> None:
         [{"id": draw.randint(1, 9), "client_id": draw.randint(1, 7), "currency_code": "NGN"}],
     )
     lab.load("raw_ledger.m_savings_account_transaction", [movement(fresh + n, draw.randint(1, 9)) for n in range(3)])
-    lab.delete("raw_ledger.m_savings_account_transaction", draw.sample(range(1, 41), 2))
+    lab.delete("raw_ledger.m_savings_account_transaction", ids(draw.sample(range(1, 41), 2)))
 
 
 def contents(lab: Lab, *tables: str) -> dict[str, list[tuple[Any, ...]]]:
@@ -200,3 +206,17 @@ def test_the_stock_of_today_is_replaced_by_the_next_build(daily: Lab) -> None:
     daily.load("raw_ledger.m_loan", [loan(1, client_id=1, product_id=3, principal_outstanding_derived=250)])
     daily.build(*select("kpi_portfolio_daily"))
     assert days(daily) == [(START, 1, 500, 0), (START, 2, 500, 0), (TOMORROW, 3, 250, 200)]
+
+
+@pytest.mark.slow
+def test_a_value_that_stands_twice_is_found_where_no_primary_key_refuses_it(daily: Lab) -> None:
+    checks = ("test", "--select", "fct_loan,test_name:unique")
+    passed = daily.dbt(*checks)
+    assert passed.success
+    assert len(passed.result.results) == 1
+    with daily.connect() as con:
+        con.execute("create table keyless as from trusted.fct_loan; drop table trusted.fct_loan")
+        con.execute("create table trusted.fct_loan as from keyless union all from keyless")
+    failed = daily.dbt(*checks)
+    assert not failed.success
+    assert failed.result.results[0].failures == len(daily.rows("select * from keyless"))

@@ -67,8 +67,8 @@ select
     cells.weeks_on_book,
     cells.loan_count,
     cast(cells.disbursed_principal as decimal(38, 6)) as disbursed_principal,
-    cast(coalesce(sum(losses.charged_off_amount), 0) as decimal(38, 6)) as charged_off_amount,
-    cast(coalesce(sum(losses.recovered_amount), 0) as decimal(38, 6)) as recovered_amount,
+    cast(sum(coalesce(losses.charged_off_amount, 0)) over so_far as decimal(38, 6)) as charged_off_amount,
+    cast(sum(coalesce(losses.recovered_amount, 0)) over so_far as decimal(38, 6)) as recovered_amount,
     cells.is_mature
 from cells
 left join losses
@@ -77,7 +77,8 @@ left join losses
         and cells.market = losses.market
         and cells.product_id = losses.product_id
         and cells.currency = losses.currency
-        and losses.week <= cells.weeks_on_book
-group by
-    cells.cohort_month, cells.market, cells.product_id, cells.currency, cells.weeks_on_book, cells.loan_count,
-    cells.disbursed_principal, cells.is_mature
+        and cells.weeks_on_book = losses.week
+window so_far as (
+    partition by cells.cohort_month, cells.market, cells.product_id, cells.currency
+    order by cells.weeks_on_book rows between unbounded preceding and current row
+)

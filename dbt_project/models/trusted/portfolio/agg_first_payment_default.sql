@@ -6,15 +6,24 @@ with loans as (
     where lent.disbursed_on is not null
 ),
 
+first_numbers as (
+    select loan_id, min(installment_number) as installment_number
+    from {{ ref('fct_installment') }}
+    group by loan_id
+),
+
+-- a schedule that has its first number twice begins with the earlier
 installments as (
     select
-        loan_id,
-        due_on,
-        is_complete,
-        met_on,
-        principal_written_off,
-        row_number() over (partition by loan_id order by installment_number, due_on, installment_id) as rank
-    from {{ ref('fct_installment') }}
+        listed.loan_id,
+        listed.due_on,
+        listed.is_complete,
+        listed.met_on,
+        listed.principal_written_off,
+        row_number() over (partition by listed.loan_id order by listed.due_on, listed.installment_id) as rank
+    from {{ ref('fct_installment') }} as listed
+    inner join first_numbers
+        on listed.loan_id = first_numbers.loan_id and listed.installment_number = first_numbers.installment_number
 ),
 
 first_payments as (

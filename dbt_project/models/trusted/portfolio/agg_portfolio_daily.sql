@@ -158,21 +158,25 @@ assembled as (
             and keys.currency = flows.currency
 )
 
+{% set measures = ['loan_count', 'outstanding_principal'] -%}
+{% for days in [1, 7, 30, 60, 90] %}{% do measures.append('par_' ~ days ~ '_principal') %}{% endfor -%}
+{% for bucket, name in dpd_bucket_columns() %}{% do measures.append('bucket_' ~ name ~ '_principal') %}{% endfor -%}
+{% for flow in ['disbursed', 'repaid', 'written_off', 'recovered'] %}{% do measures.append(flow ~ '_amount') %}{% endfor -%}
 select
-    as_of_date,
-    market,
-    product_id,
-    currency,
-    loan_count,
-    outstanding_principal,
-    {% for days in [1, 7, 30, 60, 90] -%}
-    par_{{ days }}_principal,
-    {% endfor -%}
-    {% for bucket, name in dpd_bucket_columns() -%}
-    bucket_{{ name }}_principal,
-    {% endfor -%}
-    disbursed_amount,
-    repaid_amount,
-    written_off_amount,
-    recovered_amount
+    assembled.as_of_date,
+    assembled.market,
+    assembled.product_id,
+    assembled.currency,
+    {% for measure in measures -%}
+    assembled.{{ measure }}{{ ',' if not loop.last }}
+    {% endfor %}
 from assembled
+{% if is_incremental() %}
+left join {{ this }} as built
+    on
+        assembled.as_of_date = built.as_of_date
+        and assembled.market = built.market
+        and assembled.product_id = built.product_id
+        and assembled.currency = built.currency
+where {{ differs('assembled', 'built', ['as_of_date'] + measures) }}
+{% endif %}

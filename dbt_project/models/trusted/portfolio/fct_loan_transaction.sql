@@ -3,82 +3,36 @@
     unique_key='loan_transaction_id',
     incremental_strategy='delete+insert',
     on_schema_change='append_new_columns',
-    post_hook=delete_what_left('loan_transaction_id', 'stg_ledger__loan_transactions')
+    post_hook=delete_what_left('loan_transaction_id', 'int_loan_transaction')
 ) }}
 
-with transactions as (
-    select
-        loan_transaction_id, loan_id, transaction_type_id, transaction_date, amount, principal_amount, interest_amount,
-        fee_amount, penalty_amount, is_reversed, reversed_on, created_at, modified_at, _loaded_at
-    from {{ ref('stg_ledger__loan_transactions') }}
-),
-
-loans as (
-    select loan_id, market, product_id, currency from {{ ref('fct_loan') }}
-),
-
-assembled as (
-    select
-        transactions.loan_transaction_id,
-        transactions.loan_id,
-        loans.market,
-        loans.product_id,
-        loans.currency,
-        cast(transactions.transaction_type_id as integer) as transaction_type_id,
-        case transactions.transaction_type_id
-            when 1 then 'disbursement'
-            when 2 then 'repayment'
-            when 4 then 'waive_interest'
-            when 5 then 'repayment_at_disbursement'
-            when 6 then 'write_off'
-            when 8 then 'recovery_repayment'
-            when 9 then 'waive_charges'
-            when 10 then 'accrual'
-            when 16 then 'refund'
-            when 24 then 'charge_refund'
-            when 25 then 'chargeback'
-            when 27 then 'charge_off'
-            when 28 then 'down_payment'
-            when 29 then 're_age'
-            else 'other'
-        end as transaction_type,
-        transactions.transaction_date,
-        {{ money('transactions.amount') }} as amount,
-        {{ money('transactions.principal_amount') }} as principal_amount,
-        {{ money('transactions.interest_amount') }} as interest_amount,
-        {{ money('transactions.fee_amount') }} as fee_amount,
-        {{ money('transactions.penalty_amount') }} as penalty_amount,
-        transactions.is_reversed,
-        transactions.reversed_on,
-        transactions.created_at,
-        transactions.modified_at,
-        transactions._loaded_at as loaded_at
-    from transactions
-    inner join loans on transactions.loan_id = loans.loan_id
-)
+{% if is_incremental() %}
+with {{ changed_keys(
+    ref('int_loan_transaction'), this, 'loan_transaction_id',
+    ['loan_id', 'market', 'product_id', 'currency', 'loaded_at']
+) }}
+{% endif %}
 
 select
-    assembled.loan_transaction_id,
-    assembled.loan_id,
-    assembled.market,
-    assembled.product_id,
-    assembled.currency,
-    assembled.transaction_type_id,
-    assembled.transaction_type,
-    assembled.transaction_date,
-    assembled.amount,
-    assembled.principal_amount,
-    assembled.interest_amount,
-    assembled.fee_amount,
-    assembled.penalty_amount,
-    assembled.is_reversed,
-    assembled.reversed_on,
-    assembled.created_at,
-    assembled.modified_at,
-    assembled.loaded_at
-from assembled
+    loan_transaction_id,
+    loan_id,
+    market,
+    product_id,
+    currency,
+    transaction_type_id,
+    transaction_type,
+    transaction_date,
+    amount,
+    principal_amount,
+    interest_amount,
+    fee_amount,
+    penalty_amount,
+    is_reversed,
+    reversed_on,
+    created_at,
+    modified_at,
+    loaded_at
+from {{ ref('int_loan_transaction') }}
 {% if is_incremental() %}
-left join {{ this }} as built on assembled.loan_transaction_id = built.loan_transaction_id
-where
-    {{ differs('assembled', 'built', ['loaded_at', 'loan_id', 'market', 'product_id', 'currency']) }}
+where loan_transaction_id in (select loan_transaction_id from changed_keys)
 {% endif %}
