@@ -64,6 +64,9 @@ class Catalog(BaseModel):
     tables: dict[str, PublishedTable] = Field(default_factory=dict)
     checks: dict[str, tuple[int, int]] = Field(default_factory=dict)
     """Data checks passed and failed in the last build, by `schema.table`, of every zone."""
+    files_written: int = 0
+    publish_s: float = 0.0
+    """What the last publication wrote, and the seconds it took."""
     retired: dict[str, float] = Field(default_factory=dict)
     """Files that left the catalogue, by absolute path, with the wall-clock second they did."""
 
@@ -120,6 +123,7 @@ def publish(
     pass's audit, `models` a fingerprint of what made the tables. Returns the new catalogue and the number of files written, by table. Nothing is
     replaced, and the version stays, when no file, table or state differs.
     """
+    began = time.monotonic()
     previous = read_catalog(home)
     version = previous.version + 1
     declared = {table.key: table for table in tables}
@@ -169,7 +173,13 @@ def publish(
     if changed or _states(previous.groups) != _states(new_groups) or not _readable(home):
         _write_views(home.contacts, home.contacts_files, catalog, declared, contact_data=True)
         _write_views(home.published, home.published_files, catalog, declared, contact_data=False)
-    catalog = catalog.model_copy(update={"retired": _collect(catalog.retired, published, home, grace_s)})
+    catalog = catalog.model_copy(
+        update={
+            "retired": _collect(catalog.retired, published, home, grace_s),
+            "files_written": sum(written.values()),
+            "publish_s": round(time.monotonic() - began, 3),
+        }
+    )
     write_catalog(home, catalog)
     return catalog, written
 

@@ -90,6 +90,7 @@ def test_only_the_month_that_changed_is_written_again(warehouse: duckdb.DuckDBPy
     warehouse.execute("insert into trusted.fct_transaction values (99, date '2026-02-20')")
     catalog, written = publish_all(warehouse, home)
     assert written == {"trusted.fct_transaction": 1}
+    assert (catalog.files_written, catalog.publish_s > 0) == (1, True)
     assert len(catalog.tables["trusted.fct_transaction"].files) == 3
     assert read(home, "select count(*) from trusted.fct_transaction") == [(31,)]
 
