@@ -1,14 +1,17 @@
 """The delivery ledger of a destination: what was sent to whom, as it was sent.
 
 One private file a destination, owned by the one process that is syncing to it. `outbox` holds the
-current plan and moves by batch (planned, in_flight, then the answer); `delivered` is what the plan
-joins with. Belongs here: states and their writing. Not here: what to send or how.
+current plan and is written once; what became of it is written by wave in `wave` (in_flight, then the
+answer), and row by row in `answer` for rows that were answered otherwise than their wave.
+`delivered` is what the plan joins with. Belongs here: states and their writing. Not here: what to
+send or how.
 """
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -41,26 +44,75 @@ create table if not exists ledger.outbox (
 create table if not exists ledger.remote (audience varchar, name varchar, remote_id varchar, as_of timestamptz);
 create table if not exists ledger.synced (audience varchar, as_of timestamptz, rule_version integer);
 """,
+    """
+create table ledger.wave (audience varchar, first bigint, last bigint, state varchar, error varchar);
+create table ledger.answer (audience varchar, person_key varchar, state varchar, error varchar);
+insert into ledger.answer select audience, person_key, state, error from ledger.outbox where state <> 'planned';
+create table ledger.new_outbox (
+    plan_no bigint, audience varchar, person_key varchar using compression uncompressed, action varchar,
+    membership_unsure boolean, identifier varchar using compression uncompressed,
+    payload varchar using compression zstd, payload_hash varchar using compression uncompressed,
+    rule_version integer, snapshot varchar, consent_basis varchar, consent_decided_at timestamptz, send_id varchar,
+    as_of timestamptz);
+insert into ledger.new_outbox select * exclude (state, error) from ledger.outbox;
+drop table ledger.outbox;
+alter table ledger.new_outbox rename to outbox;
+create table ledger.new_delivered (
+    audience varchar, person_key varchar using compression uncompressed,
+    identifier varchar using compression uncompressed, payload varchar using compression zstd,
+    payload_hash varchar using compression uncompressed, is_member boolean, state varchar, rejected_hash varchar,
+    rule_version integer, snapshot varchar, consent_basis varchar, consent_decided_at timestamptz, send_id varchar,
+    sent_as_of timestamptz, error varchar);
+insert into ledger.new_delivered select * from ledger.delivered;
+drop table ledger.delivered;
+alter table ledger.new_delivered rename to delivered;
+""",
 )
-"""What makes each version of the file out of the one before (`lendloop.formats.upgrade`)."""
+"""What makes each version of the file out of the one before (`lendloop.formats.upgrade`).
+
+Keys and digests are random text: looking for what could be saved on them costs more than all else of writing a row.
+"""
 _SENT = ("add", "change", "remove")
-_DELIVERED = "(select * from ledger.delivered where audience = $audience)"
+_DELIVERED = "(select rowid, * from ledger.delivered where audience = $audience)"
+_NUMBERS = {
+    "delivered": "row_number() over ()",
+    "desired": "row_number() over () + (select count(*) from plan where action = 'remove')",
+}
+"""Where rows of a source stand in the plan: removals first, so that a wave is of one kind."""
 _SOURCES = " union all ".join(
-    SENT_SQL.format(
-        source={"delivered": _DELIVERED, "desired": "state.desired"}[source],
+    f"select {_NUMBERS[name]}, $audience, *, $send_id, $as_of from ("
+    + SENT_SQL.format(
+        source={"delivered": _DELIVERED, "desired": "state.desired"}[name],
+        name=name,
         plan="plan",
         actions=", ".join(map(quote, actions)),
     )
-    for source, actions in SOURCES.items()
+    + ")"
+    for name, actions in SOURCES.items()
 )
 # one statement: in DuckDB 2.0.0 a large insert that follows an empty one in its transaction can't be seen
-_OUTBOX_INSERT = (
-    "insert into ledger.outbox select row_number() over (), $audience, *, $send_id, $as_of, 'planned', null"
-    f" from ({_SOURCES})"
+_OUTBOX_INSERT = f"insert into ledger.outbox {_SOURCES}"
+_OUTBOX = """(
+    select planned.*, coalesce(answer.state, wave.state, 'planned') as state,
+        case when answer.state is null then wave.error else answer.error end as error
+    from (select * from ledger.outbox where audience = $audience) as planned
+    left join (select * from ledger.wave where audience = $audience) as wave
+        on planned.plan_no between wave.first and wave.last
+    left join (select * from ledger.answer where audience = $audience) as answer
+        on answer.person_key = planned.person_key
+)"""
+"""This audience's outbox with what became of each row."""
+_LAST = "(select coalesce(max(last), 0) from ledger.wave where audience = $audience)"
+"""Where the last wave ends: what stands behind it was not begun."""
+_SAME_BEFORE = (
+    "before.audience = $audience and before.last = $first - 1 and before.state = $state"
+    " and before.error is not distinct from $error"
 )
-_VERBS: dict[Literal["remove", "upsert"], list[str]] = {"remove": ["remove"], "upsert": ["add", "change"]}
+"""The wave before the one at `$first`, when it was answered alike."""
+_VERBS: dict[Literal["remove", "upsert"], str] = {"remove": "= 'remove'", "upsert": "<> 'remove'"}
 _ANSWER = pa.schema([("person_key", pa.string()), ("state", pa.string()), ("error", pa.string())])
-_UNMENTIONED = ("unknown", "the answer does not mention this row")
+_Answer = tuple[str, str | None]
+_UNMENTIONED: _Answer = ("unknown", "the answer does not mention this row")
 
 
 def ledger_path(home: Home, destination: str) -> Path:
@@ -106,12 +158,20 @@ class Ledger:
 
     def plan(self, *, send_id: str, as_of: datetime, retry_rejected_days: int) -> PlanCounts:
         """Replace this audience's outbox by the difference of `state.desired` and what is delivered."""
-        own = {"audience": self.audience}
-        self._db.execute(
-            "create or replace temp table plan as select * from"
-            f" ({PLAN_SQL.format(desired='state.desired', delivered=_DELIVERED)}) where action <> 'unchanged'",
-            own | {"retry_before": as_of - timedelta(days=retry_rejected_days)},
-        )
+        own: dict[str, object] = {"audience": self.audience}
+        with self._transaction():
+            self._db.execute(
+                "create or replace temp table plan as select * from"
+                f" ({PLAN_SQL.format(desired='state.desired', delivered=_DELIVERED)}) where action <> 'unchanged'",
+                own | {"retry_before": as_of - timedelta(days=retry_rejected_days)},
+            )
+            self._empty()
+            self._db.execute(_OUTBOX_INSERT, own | {"send_id": send_id, "as_of": as_of})
+            self._db.execute(
+                "delete from ledger.delivered where audience = $audience and not is_member"
+                " and person_key in (select person_key from plan where action = 'forget')",
+                own,
+            )
         planned = self._db.execute(
             "select action, count(*), count(*) filter (where is_same_version) from plan group by action"
         ).fetchall()
@@ -122,16 +182,8 @@ class Ledger:
                 "select count(*) from state.decision as decision join plan using (person_key)"
                 " where action = 'remove' and decision.asked"
             )
-        self._transaction(
-            ("delete from ledger.outbox where audience = $audience", own),
-            (_OUTBOX_INSERT, own | {"send_id": send_id, "as_of": as_of}),
-            (
-                "delete from ledger.delivered where audience = $audience and not is_member"
-                " and person_key in (select person_key from plan where action = 'forget')",
-                own,
-            ),
-        )
-        to_send, kept = sum(rows.get(action, 0) for action in _SENT), sum(self.outbox_states().values())
+        to_send = sum(rows.get(action, 0) for action in _SENT)
+        kept = self._value("select count(*) from ledger.outbox where audience = $audience", own)
         if kept != to_send:
             raise PermanentError(f"the ledger holds {kept} of {to_send} planned rows")
         desired = self._value("select count(*) from state.desired")
@@ -145,117 +197,97 @@ class Ledger:
 
     def discard(self) -> None:
         """Drop the planned rows: a guard stopped the plan."""
-        self._db.execute("delete from ledger.outbox where audience = ? and state = 'planned'", [self.audience])
+        self._db.execute(
+            f"delete from ledger.outbox where audience = $audience and plan_no > {_LAST}", {"audience": self.audience}
+        )
 
     def waves(self, size: int) -> Iterator[Wave]:
         """The planned rows, removals first, at most `size` at a time.
 
         A wave is written as in flight, and on disk, before it is given out.
         """
-        for verb, actions in _VERBS.items():
-            own = {"audience": self.audience, "actions": actions}
+        for verb, kind in _VERBS.items():
             [(first, end)] = self._db.execute(
-                "select min(plan_no), max(plan_no) from ledger.outbox"
-                " where audience = $audience and state = 'planned' and list_contains($actions, action)",
-                own,
+                f"select min(plan_no), max(plan_no) from ledger.outbox where audience = $audience and action {kind}"
+                f" and plan_no > {_LAST}",
+                {"audience": self.audience},
             ).fetchall()
             while first is not None and first <= end:
-                last = first + size - 1
-                rows = self._db.execute(
-                    "update ledger.outbox set state = 'in_flight' where audience = $audience and state = 'planned'"
-                    " and plan_no between $first and $last and list_contains($actions, action)"
-                    " returning person_key, identifier, payload, membership_unsure",
-                    own | {"first": first, "last": last},
-                ).fetchall()
-                if rows:
-                    yield Wave(verb, list(map(Row._make, rows)), first, last)
+                last = min(first + size - 1, end)
+                where = {"audience": self.audience, "first": first, "last": last}
+                self._db.execute("insert into ledger.wave values ($audience, $first, $last, 'in_flight', null)", where)
+                with _uncollected():
+                    rows = self._db.execute(
+                        "select person_key, identifier, payload, membership_unsure from ledger.outbox"
+                        " where audience = $audience and plan_no between $first and $last",
+                        where,
+                    ).fetchall()
+                    wave = Wave(verb, list(map(Row._make, rows)), first, last)
+                yield wave
                 first = last + 1
 
     def put_back(self, wave: Wave) -> None:
         """A wave that was never sent is planned again."""
         self._db.execute(
-            "update ledger.outbox set state = 'planned' where audience = $audience and plan_no between $first and $last"
-            " and list_contains($actions, action)",
-            self._named(wave),
+            "delete from ledger.wave where audience = $audience and first = $first",
+            {"audience": self.audience, "first": wave.first},
         )
 
     def record(self, wave: Wave, results: Iterable[RowResult]) -> None:
         """Write the answers to a wave. A row that no result accounts for is unknown."""
-        answered: dict[str, tuple[str, str | None]] = {}
-        for result in results:
-            answered |= dict.fromkeys(result.person_keys, (result.state, result.error))
-        answers = [answered.get(row.person_key, _UNMENTIONED) for row in wave.rows]
-        usual, _ = Counter(answers).most_common(1)[0]
-        apart = [(row.person_key, *answer) for row, answer in zip(wave.rows, answers, strict=True) if answer != usual]
-        own = self._named(wave)
-        whole = (
-            "update ledger.outbox set state = $state, error = $error where audience = $audience"
-            " and plan_no between $first and $last and list_contains($actions, action)",
-            own | {"state": usual[0], "error": usual[1]},
-        )
-        if not apart:
-            self._transaction(whole)
-            return
-        columns = dict(zip(_ANSWER.names, zip(*apart, strict=True), strict=True))
-        self._db.register("_answers", pa.table(columns, schema=_ANSWER))
-        try:
-            self._transaction(
-                whole,
-                (
-                    "update ledger.outbox as o set state = a.state, error = a.error from _answers as a"
-                    " where o.audience = $audience and o.plan_no between $first and $last"
-                    " and list_contains($actions, o.action) and o.person_key = a.person_key",
-                    own,
-                ),
+        usual, apart = _answers(wave, list(results))
+        answer = {"audience": self.audience, "first": wave.first, "state": usual[0], "error": usual[1]}
+        with self._transaction():
+            # waves in a row with one answer become one, so that what joins with them stays few rows
+            self._db.execute(
+                "update ledger.wave set state = $state, error = $error, first = coalesce("
+                f"(select first from ledger.wave as before where {_SAME_BEFORE}), first)"
+                " where audience = $audience and first = $first",
+                answer,
             )
-        finally:
-            self._db.unregister("_answers")
-
-    def _named(self, wave: Wave) -> dict[str, object]:
-        return {"audience": self.audience, "first": wave.first, "last": wave.last, "actions": _VERBS[wave.verb]}
+            self._db.execute(f"delete from ledger.wave as before where {_SAME_BEFORE}", answer)
+            if apart:
+                columns = dict(zip(_ANSWER.names, zip(*apart, strict=True), strict=True))
+                self._db.register("_answers", pa.table(columns, schema=_ANSWER))
+                try:
+                    self._db.execute(
+                        "insert into ledger.answer select $audience, * from _answers", {"audience": self.audience}
+                    )
+                finally:
+                    self._db.unregister("_answers")
 
     def settle(self) -> None:
         """Fold the outbox into `delivered` and empty it; what was only planned is forgotten."""
         who = {"audience": self.audience}
-        upserted = "o.audience = $audience and o.action in ('add', 'change')"
+        removed, upserted = "o.action = 'remove'", "o.action in ('add', 'change')"
+        person = "l.audience = $audience and l.person_key = o.person_key"
         columns = "identifier, payload, rule_version, snapshot, consent_basis, consent_decided_at, send_id"
         update = ", ".join(f"{name} = o.{name}" for name in columns.split(", "))
-        self._transaction(
-            (
-                "delete from ledger.delivered as l using ledger.outbox as o where l.audience = o.audience"
-                " and l.person_key = o.person_key and o.audience = $audience and o.action = 'remove' and o.state in ('accepted', 'confirmed')",
-                who,
-            ),
-            (
-                "update ledger.delivered as l set state = o.state, error = o.error from ledger.outbox as o"
-                " where l.audience = o.audience and l.person_key = o.person_key and o.audience = $audience"
-                " and o.action = 'remove' and o.state in ('in_flight', 'unknown', 'rejected')",
-                who,
-            ),
-            (
-                "update ledger.delivered as l set state = 'rejected', rejected_hash = o.payload_hash, error = o.error, sent_as_of = o.as_of"
-                " from ledger.outbox as o where l.audience = o.audience and l.person_key = o.person_key"
-                f" and {upserted} and o.state = 'rejected'",
-                who,
-            ),
-            (
-                f"update ledger.delivered as l set {update}, state = o.state, error = o.error, sent_as_of = o.as_of,"
-                " rejected_hash = null, is_member = true, payload_hash = case when o.state in ('accepted', 'confirmed')"
-                " then o.payload_hash else l.payload_hash end from ledger.outbox as o where l.audience = o.audience"
-                f" and l.person_key = o.person_key and {upserted} and o.state in ('accepted', 'confirmed', 'in_flight', 'unknown')",
-                who,
-            ),
-            (
-                "insert into ledger.delivered select o.audience, o.person_key, o.identifier, o.payload,"
-                " case when o.state in ('accepted', 'confirmed') then o.payload_hash end, o.state <> 'rejected', o.state,"
-                " case when o.state = 'rejected' then o.payload_hash end, o.rule_version, o.snapshot, o.consent_basis,"
-                " o.consent_decided_at, o.send_id, o.as_of, o.error from ledger.outbox as o"
-                f" where {upserted} and o.state <> 'planned' and not exists (select 1 from ledger.delivered as l"
-                " where l.audience = o.audience and l.person_key = o.person_key)",
-                who,
-            ),
-            ("delete from ledger.outbox where audience = $audience", who),
+        statements = (
+            f"delete from ledger.delivered as l using {_OUTBOX} as o where {person} and {removed}"
+            " and o.state in ('accepted', 'confirmed')",
+            f"update ledger.delivered as l set state = o.state, error = o.error from {_OUTBOX} as o where {person}"
+            f" and {removed} and o.state in ('in_flight', 'unknown', 'rejected')",
+            "update ledger.delivered as l set state = 'rejected', rejected_hash = o.payload_hash, error = o.error, sent_as_of = o.as_of"
+            f" from {_OUTBOX} as o where {person} and {upserted} and o.state = 'rejected'",
+            f"update ledger.delivered as l set {update}, state = o.state, error = o.error, sent_as_of = o.as_of,"
+            " rejected_hash = null, is_member = true, payload_hash = case when o.state in ('accepted', 'confirmed')"
+            f" then o.payload_hash else l.payload_hash end from {_OUTBOX} as o where {person} and {upserted}"
+            " and o.state in ('accepted', 'confirmed', 'in_flight', 'unknown')",
+            "insert into ledger.delivered select o.audience, o.person_key, o.identifier, o.payload,"
+            " case when o.state in ('accepted', 'confirmed') then o.payload_hash end, o.state <> 'rejected', o.state,"
+            " case when o.state = 'rejected' then o.payload_hash end, o.rule_version, o.snapshot, o.consent_basis,"
+            f" o.consent_decided_at, o.send_id, o.as_of, o.error from {_OUTBOX} as o"
+            f" where {upserted} and o.state <> 'planned' and not exists (select 1 from ledger.delivered as l where {person})",
         )
+        with self._transaction():
+            for statement in statements:
+                self._db.execute(statement, who)
+            self._empty()
+
+    def _empty(self) -> None:
+        for table in ("outbox", "wave", "answer"):
+            self._db.execute(f"delete from ledger.{table} where audience = $audience", {"audience": self.audience})
 
     def members(self) -> int:
         """People who are, or may be, at the destination."""
@@ -273,14 +305,14 @@ class Ledger:
 
     def lose_members(self) -> None:
         """Nobody is a member any more: the list is gone at the destination, and the next pass is a first one."""
-        self._transaction(
-            (
+        own = {"audience": self.audience}
+        with self._transaction():
+            self._db.execute(
                 "update ledger.delivered set is_member = false, payload_hash = null, rejected_hash = null where audience = $audience",
-                {"audience": self.audience},
-            ),
-            ("delete from ledger.remote where audience = $audience", {"audience": self.audience}),
-            ("delete from ledger.synced where audience = $audience", {"audience": self.audience}),
-        )
+                own,
+            )
+            self._db.execute("delete from ledger.remote where audience = $audience", own)
+            self._db.execute("delete from ledger.synced where audience = $audience", own)
 
     def remote(self) -> tuple[str, str] | None:
         """Name and id of the remote list, when it was made or found before."""
@@ -290,13 +322,12 @@ class Ledger:
         return (row[0], row[1]) if row else None
 
     def keep_remote(self, name: str, remote_id: str, as_of: datetime) -> None:
-        self._transaction(
-            ("delete from ledger.remote where audience = $audience", {"audience": self.audience}),
-            (
+        with self._transaction():
+            self._db.execute("delete from ledger.remote where audience = $audience", {"audience": self.audience})
+            self._db.execute(
                 "insert into ledger.remote values ($audience, $name, $remote_id, $as_of)",
                 {"audience": self.audience, "name": name, "remote_id": remote_id, "as_of": as_of},
-            ),
-        )
+            )
 
     def last_sync(self) -> datetime | None:
         """Business clock of the last finished pass."""
@@ -304,22 +335,25 @@ class Ledger:
         return row[0] if row else None
 
     def keep_sync(self, as_of: datetime, rule_version: int) -> None:
-        self._transaction(
-            ("delete from ledger.synced where audience = $audience", {"audience": self.audience}),
-            (
+        with self._transaction():
+            self._db.execute("delete from ledger.synced where audience = $audience", {"audience": self.audience})
+            self._db.execute(
                 "insert into ledger.synced values ($audience, $as_of, $version)",
                 {"audience": self.audience, "as_of": as_of, "version": rule_version},
-            ),
-        )
+            )
 
     def start_all(self) -> None:
         """Write the whole plan as in flight: the destination takes everything at once."""
-        self._db.execute("update ledger.outbox set state = 'in_flight' where audience = ?", [self.audience])
+        self._db.execute(
+            "insert into ledger.wave select $audience, min(plan_no), max(plan_no), 'in_flight', null from ledger.outbox"
+            " where audience = $audience having count(*) > 0",
+            {"audience": self.audience},
+        )
 
     def finish_all(self, state: str, error: str | None = None) -> None:
         """Write one answer for the whole plan."""
         self._db.execute(
-            "update ledger.outbox set state = ?, error = ? where audience = ?", [state, error, self.audience]
+            "update ledger.wave set state = ?, error = ? where audience = ?", [state, error, self.audience]
         )
 
     def membership(self) -> Membership:
@@ -329,16 +363,16 @@ class Ledger:
     def faults(self) -> dict[str, int]:
         """Rows of the current plan that went wrong, by reason."""
         rows = self._db.execute(
-            "select coalesce(error, state), count(*) from ledger.outbox where audience = ?"
-            " and state in ('rejected', 'unknown') group by 1 order by 2 desc, 1 limit 5",
-            [self.audience],
+            f"select coalesce(error, state), count(*) from {_OUTBOX} where state in ('rejected', 'unknown')"
+            " group by 1 order by 2 desc, 1 limit 5",
+            {"audience": self.audience},
         ).fetchall()
         return dict(rows)
 
     def outbox_states(self) -> dict[str, int]:
         """Rows of the current plan by state."""
         rows = self._db.execute(
-            "select state, count(*) from ledger.outbox where audience = ? group by state", [self.audience]
+            f"select state, count(*) from {_OUTBOX} group by state", {"audience": self.audience}
         ).fetchall()
         return dict(rows)
 
@@ -354,12 +388,38 @@ class Ledger:
         row = self._db.execute(sql, parameters or {}).fetchone()
         return int(row[0]) if row else 0
 
-    def _transaction(self, *statements: tuple[str, Mapping[str, object]]) -> None:
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
         self._db.execute("begin")
         try:
-            for sql, parameters in statements:
-                self._db.execute(sql, parameters)
+            yield
         except BaseException:
             self._db.execute("rollback")
             raise
         self._db.execute("commit")
+
+
+def _answers(wave: Wave, results: list[RowResult]) -> tuple[_Answer, list[tuple[str, str, str | None]]]:
+    """The answer that most rows of a wave got, and person, state and error of the others."""
+    given: set[_Answer] = {(result.state, result.error) for result in results}
+    mentioned: set[str] = set().union(*(result.person_keys for result in results))
+    if len(given) == 1 and mentioned.issuperset(row.person_key for row in wave.rows):
+        return given.pop(), []
+    answered: dict[str, _Answer] = {}
+    for result in results:
+        answered |= dict.fromkeys(result.person_keys, (result.state, result.error))
+    answers = [answered.get(row.person_key, _UNMENTIONED) for row in wave.rows]
+    usual, _ = Counter(answers).most_common(1)[0]
+    return usual, [(row.person_key, *answer) for row, answer in zip(wave.rows, answers, strict=True) if answer != usual]
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Make many rows at once without the collector, which would look through all of them, again and again."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()

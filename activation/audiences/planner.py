@@ -24,7 +24,9 @@ select
         else 'unchanged'
     end as action,
     l.person_key is null or not l.is_member or l.state in ('in_flight', 'unknown') as membership_unsure,
-    l.rule_version = d.rule_version and l.state not in ('in_flight', 'unknown') as is_same_version
+    l.rule_version = d.rule_version and l.state not in ('in_flight', 'unknown') as is_same_version,
+    d.rowid as desired_row,
+    l.rowid as delivered_row
 from {desired} as d
 full outer join {delivered} as l on l.person_key = d.person_key
 """
@@ -32,19 +34,20 @@ full outer join {delivered} as l on l.person_key = d.person_key
 
 `action`: add, change and remove are sent; refused waits for another payload; keep stays while an
 exclusion can't be checked; forget and none need nothing at the destination. `$retry_before`: refused
-rows older than this are tried again. It reads no payload, so that a million rows cost what their keys do.
+rows older than this are tried again. It reads no payload, so that a million rows cost what their keys do; `desired_row`
+and `delivered_row` are where the rest of a row is found, as long as neither table changes.
 """
 
 SENT_SQL = """
 select p.person_key, p.action, p.membership_unsure, s.identifier, s.payload, s.payload_hash, s.rule_version, s.snapshot,
     s.consent_basis, s.consent_decided_at
 from {source} as s
-join {plan} as p on p.person_key = s.person_key
+join {plan} as p on p.{name}_row = s.rowid
 where p.action in ({actions})
 """
-"""What is sent for the rows of a plan; `source` and `actions` are those of one of `SOURCES`."""
+"""What is sent for the rows of a plan; `name` and `actions` are those of one of `SOURCES`, `source` its relation."""
 SOURCES = {"delivered": ("remove",), "desired": ("add", "change")}
-"""Where the rows of each action come from: a removal is built from what was sent, never from the current row."""
+"""Where the rows of each action come from, in the order of sending: a removal is built from what was sent, never from the current row."""
 
 
 class PlanCounts(BaseModel):

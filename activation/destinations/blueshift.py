@@ -170,7 +170,7 @@ class Blueshift:
         return results
 
     async def _profiles(self, rows: list[Row]) -> list[RowResult]:
-        body = f'{{"customers":[{",".join(map(_profile, rows))}]}}'.encode()
+        body = f'{{"customers":[{",".join(_profiles_text(rows))}]}}'.encode()
         if len(body) > (self.contract.batch_bytes or 2**62) and len(rows) > 1:
             return await self._halves(self._profiles, rows)
         try:
@@ -240,9 +240,12 @@ def _chunks(rows: list[Row], size: int) -> list[list[Row]]:
     return [rows[at : at + size] for at in range(0, len(rows), size)]
 
 
-def _profile(row: Row) -> str:
-    """The payload with the person's id as its last member; it is JSON already, and is not read again."""
-    return f'{row.payload[:-1]}{"," if len(row.payload) > 2 else ""}"customer_id":{encode_basestring(row.identifier)}}}'
+def _profiles_text(rows: list[Row]) -> list[str]:
+    """Each payload with the person's id as its last member; it is JSON already, and is not read again."""
+    return [
+        f'{payload[:-1]}{"," if len(payload) > 2 else ""}"customer_id":{encode_basestring(identifier)}}}'
+        for _, identifier, payload, _ in rows
+    ]
 
 
 def _all(rows: list[Row], state: State, error: str | None = None) -> list[RowResult]:

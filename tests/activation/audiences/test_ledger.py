@@ -150,3 +150,40 @@ def test_a_wave_that_is_put_back_is_planned_again_and_the_one_before_keeps_its_a
         assert ledger.outbox_states() == {"accepted": 1, "unknown": 1, "planned": 1}
         ledger.settle()
         assert members(connection) == {row.person_key for row in sent.rows}
+
+
+def test_waves_that_are_answered_alike_are_kept_as_one_and_other_answers_by_row(home: Home) -> None:
+    with open_store(home, "a", 5) as connection, open_ledger(connection, home, "vendor", "a", 5) as ledger:
+        want(connection, {f"p{number:02}": "1" for number in range(20)})
+        ledger.plan(send_id="s", as_of=NOW, retry_rejected_days=1)
+        refused = []
+        for number, wave in enumerate(ledger.waves(3)):
+            keys = [row.person_key for row in wave.rows]
+            results = [RowResult(keys, "accepted")]
+            if number in (2, 4):
+                refused.append(keys[0])
+                results = [RowResult(keys[1:], "accepted"), RowResult(keys[:1], "rejected", "no")]
+            ledger.record(wave, results)
+        assert connection.execute("select first, last, state from ledger.wave").fetchall() == [(1, 20, "accepted")]
+        assert connection.execute("select person_key from ledger.answer order by 1").fetchall() == [
+            (k,) for k in refused
+        ]
+        assert ledger.outbox_states() == {"accepted": 18, "rejected": 2}
+        assert ledger.faults() == {"no": 2}
+        ledger.settle()
+        assert ledger.states() == {"accepted": 18, "rejected": 2}
+        assert ledger.outbox_states() == {}
+
+
+def test_removals_go_first_and_a_wave_is_of_one_kind(home: Home) -> None:
+    with open_store(home, "a", 5) as connection, open_ledger(connection, home, "vendor", "a", 5) as ledger:
+        for wanted in (["p", "q", "r"], ["r", "s", "t"]):
+            want(connection, dict.fromkeys(wanted, "1"))
+            ledger.plan(send_id="s", as_of=NOW, retry_rejected_days=1)
+            sent = []
+            for wave in ledger.waves(3):
+                sent.append((wave.verb, {row.person_key for row in wave.rows}))
+                ledger.record(wave, [RowResult([row.person_key for row in wave.rows], "accepted")])
+            ledger.settle()
+        assert sent == [("remove", {"p", "q"}), ("upsert", {"s", "t"})]
+        assert members(connection) == {"r", "s", "t"}

@@ -66,7 +66,10 @@ def plan(
         payloads = {}
         for source, kinds in SOURCES.items():
             sent = SENT_SQL.format(
-                source={"desired": "d", "delivered": "l"}[source], plan="p", actions=str(kinds)[1:-1].rstrip(",")
+                source={"desired": "d", "delivered": "l"}[source],
+                name=source,
+                plan="p",
+                actions=str(kinds)[1:-1].rstrip(","),
             )
             payloads |= dict(connection.execute(f"select person_key, payload from ({sent})").fetchall())
     assert len({key for key, _ in actions}) == len(actions)
