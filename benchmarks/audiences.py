@@ -69,7 +69,8 @@ def measure(size: Size) -> Iterator[Row]:
         [Peer("bare full outer join", found[bare_plan], aim=PLAN_AIM)],
         amount=people,
         unit="people",
-        note="the plan leaves the rows to send in the ledger, on disk, with their payloads; the bare join counts them",
+        note="the bare join counts what changed; the plan also finds it in both tables with its payload and proof (a fifth of its"
+        " time), writes it into the ledger on disk, and counts who asked to be removed; its own join costs 1.2 times the bare one",
     )
     yield Row(
         f"first sync of {people:,} people",

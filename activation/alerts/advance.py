@@ -37,6 +37,7 @@ from activation.ops.bulk import update_rows
 from activation.ops.failures import PipelineFailure, concerning, record_failures
 from activation.rules.model import Rule
 from lendloop.clock import Clock
+from lendloop.collector import uncollected
 from lendloop.settings import Settings
 
 
@@ -79,6 +80,7 @@ def report_failures(settings: Settings, failures: list[PipelineFailure], clock: 
         record_failures(connection, failures, clock)
 
 
+@uncollected()
 def advance_alerts(settings: Settings, rules: list[Rule], routes: Routes, clock: Clock) -> AlertReport:
     """Move every alert to what findings and failures say, and plan the messages, in one transaction.
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from json.encoder import encode_basestring
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, select
@@ -36,7 +37,8 @@ class Measured:
 
 def fingerprint(rule: str, entity: str) -> str:
     """An alert's identity: its rule and its entity's key, nothing else."""
-    return hashlib.sha256(json.dumps([rule, entity], ensure_ascii=False).encode()).hexdigest()[:32]
+    identity = f"[{encode_basestring(rule)}, {encode_basestring(entity)}]"
+    return hashlib.sha256(identity.encode()).hexdigest()[:32]
 
 
 def read_alert(row: Row[Any]) -> Alert:

@@ -9,7 +9,6 @@ send or how.
 
 from __future__ import annotations
 
-import gc
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from activation.audiences.planner import PLAN_SQL, SENT_SQL, SOURCES, PlanCounts
 from activation.audiences.readers import quote
 from activation.audiences.store import attach_private
 from activation.destinations.contract import Row, RowResult
+from lendloop.collector import uncollected
 from lendloop.errors import PermanentError
 from lendloop.formats import upgrade
 from lendloop.home import Home
@@ -216,7 +216,7 @@ class Ledger:
                 last = min(first + size - 1, end)
                 where = {"audience": self.audience, "first": first, "last": last}
                 self._db.execute("insert into ledger.wave values ($audience, $first, $last, 'in_flight', null)", where)
-                with _uncollected():
+                with uncollected():
                     rows = self._db.execute(
                         "select person_key, identifier, payload, membership_unsure from ledger.outbox"
                         " where audience = $audience and plan_no between $first and $last",
@@ -411,15 +411,3 @@ def _answers(wave: Wave, results: list[RowResult]) -> tuple[_Answer, list[tuple[
     answers = [answered.get(row.person_key, _UNMENTIONED) for row in wave.rows]
     usual, _ = Counter(answers).most_common(1)[0]
     return usual, [(row.person_key, *answer) for row, answer in zip(wave.rows, answers, strict=True) if answer != usual]
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Make many rows at once without the collector, which would look through all of them, again and again."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()

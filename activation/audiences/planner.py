@@ -11,24 +11,30 @@ from pydantic import BaseModel
 from activation.audiences.definition import Guards
 
 PLAN_SQL = """
+with d as (select person_key, payload_hash, hold, rule_version, rowid as place from {desired}),
+l as (
+    select person_key, payload_hash, is_member, rule_version, state in ('in_flight', 'unknown') as is_unsure,
+        case when sent_as_of > $retry_before then rejected_hash end as refused_hash, rowid as place
+    from {delivered}
+)
 select
     coalesce(d.person_key, l.person_key) as person_key,
     case
         when d.hold then case when l.is_member then 'keep' else 'none' end
         when d.person_key is null then case when l.is_member then 'remove' else 'forget' end
         when l.person_key is null or not l.is_member
-            then case when l.rejected_hash = d.payload_hash and l.sent_as_of > $retry_before then 'refused' else 'add' end
-        when l.state in ('in_flight', 'unknown') then case when l.payload_hash is null then 'add' else 'change' end
-        when l.rejected_hash = d.payload_hash and l.sent_as_of > $retry_before then 'refused'
+            then case when l.refused_hash = d.payload_hash then 'refused' else 'add' end
+        when l.is_unsure then case when l.payload_hash is null then 'add' else 'change' end
+        when l.refused_hash = d.payload_hash then 'refused'
         when l.payload_hash is distinct from d.payload_hash then 'change'
         else 'unchanged'
     end as action,
-    l.person_key is null or not l.is_member or l.state in ('in_flight', 'unknown') as membership_unsure,
-    l.rule_version = d.rule_version and l.state not in ('in_flight', 'unknown') as is_same_version,
-    d.rowid as desired_row,
-    l.rowid as delivered_row
-from {desired} as d
-full outer join {delivered} as l on l.person_key = d.person_key
+    l.person_key is null or not l.is_member or l.is_unsure as membership_unsure,
+    l.rule_version = d.rule_version and not l.is_unsure as is_same_version,
+    d.place as desired_row,
+    l.place as delivered_row
+from d
+full outer join l on l.person_key = d.person_key
 """
 """Placeholders name relations with the columns of `state.desired` and of the ledger's `delivered`.
 

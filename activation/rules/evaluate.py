@@ -21,6 +21,7 @@ from activation.rules.model import Rule
 from activation.rules.query import Finding, run_query
 from activation.rules.text import fill, number
 from lendloop.clock import Clock
+from lendloop.collector import uncollected
 from lendloop.errors import LendloopError
 from lendloop.publish import read_catalog
 from lendloop.settings import Settings
@@ -170,6 +171,7 @@ def _frozen(rule: Rule, statuses: list[SourceStatus], settings: Settings, clock:
     return None
 
 
+@uncollected()
 def _keep(
     connection: Connection, rule: Rule, findings: list[Finding], evaluation_id: int, clock: Clock, may_clear: bool
 ) -> tuple[int, int]:
