@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.harness import ROUNDS, Peer, Row, Size, Timing, timed_command
+from benchmarks.sandbox import history_of
 from orchestration.sandbox_process import call, sandbox_server
 
 TITLE = "A pass: `lendloop run` on the pretend lender"
@@ -31,12 +32,14 @@ def _measure(customers: int, rounds: int) -> Iterator[Row]:
     """A first pass a round; passes without change and after a day at least `ROUNDS` in all."""
     found: dict[str, list[Timing]] = {"first pass": [], "pass without change": [], "pass after one day": []}
     bare: list[Timing] = []
+    history = ""
     for _ in range(rounds):
         folder = Path(tempfile.mkdtemp(prefix="bench-"))
         try:
             with sandbox_server(folder / "sandbox", customers) as sandbox:
                 settings = {name: value for name, value in sandbox.items() if name.startswith("LENDLOOP_")}
                 environment = {**os.environ, **settings, "LENDLOOP_HOME": str(folder / "home")}
+                history = history_of(folder / "sandbox", customers)
                 found["first pass"].append(timed_command(RUN, environment))
                 for _ in range(1 if rounds > 1 else ROUNDS):
                     bare.append(timed_command([sys.executable, "-c", IMPORTS], environment))
@@ -51,4 +54,5 @@ def _measure(customers: int, rounds: int) -> Iterator[Row]:
             timings,
             [Peer("bare start", bare)],
             aim_s=NO_CHANGE_AIM_S.get(customers) if name == "pass without change" else None,
+            note=history if name == "first pass" else "",
         )

@@ -27,12 +27,25 @@ MAKE_AIM_S, TICK_AIM_S = 180.0, 60.0
 PAGE_ROWS = 100
 
 
+HISTORY = {
+    "loans": "m_loan",
+    "instalments": "m_loan_repayment_schedule",
+    "loan transactions": "m_loan_transaction",
+    "account transactions": "m_savings_account_transaction",
+}
+
+
 def measure(size: Size) -> Iterator[Row]:
     customers = CUSTOMERS[size]
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
     try:
         made = timed_call(_make, folder, customers)
-        yield Row(f"{customers:,} customers: the world made, its ledger in SQLite", [made], aim_s=MAKE_AIM_S)
+        yield Row(
+            f"{customers:,} customers: the world made, its ledger in SQLite",
+            [made],
+            aim_s=MAKE_AIM_S,
+            note=history_of(folder, customers),
+        )
         yield Row(f"{customers:,} customers: a day passes", [timed_call(_tick, folder, customers)], aim_s=TICK_AIM_S)
         with sandbox_server(folder, customers) as sandbox:
             pid = int(orjson.loads((folder / "server.json").read_bytes())["pid"])
@@ -48,6 +61,14 @@ def measure(size: Size) -> Iterator[Row]:
             )
     finally:
         shutil.rmtree(folder)
+
+
+def history_of(folder: Path, customers: int) -> str:
+    """What a world's ledger has, in words."""
+    world = World.open(folder, customers=customers)
+    counted = {name: world.table(table).num_rows for name, table in HISTORY.items()}
+    listed = ", ".join(f"{rows:,} {name}" for name, rows in counted.items())
+    return f"Its ledger has {sum(counted.values()):,} rows of history: {listed}."
 
 
 def _make(folder: Path, customers: int) -> None:

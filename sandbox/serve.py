@@ -83,7 +83,11 @@ def open_lender(options: Options) -> Lender:
     from sandbox.world import World
 
     world = World.open(
-        options.folder, customers=options.customers, seed=options.seed, years=options.years, ledger_url=options.ledger_url
+        options.folder,
+        customers=options.customers,
+        seed=options.seed,
+        years=options.years,
+        ledger_url=options.ledger_url,
     )
     return cast(Lender, world)
 

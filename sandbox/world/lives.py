@@ -182,9 +182,7 @@ def _lend(
     return loans, plan_lives(draws, loans, people.died[person], draws.uniform("defaults", person, cycle) < rate)
 
 
-def _apply_again(
-    draws: Draws, people: People, rates: _Rates, made: Applications, rows: Ints, life: Lives
-) -> Ints:
+def _apply_again(draws: Draws, people: People, rates: _Rates, made: Applications, rows: Ints, life: Lives) -> Ints:
     """When each person applies next; NEVER for those who do not come back."""
     keys = (made.person, made.cycle)
     closed = np.full(len(made.person), NEVER, dtype=np.int64)
@@ -199,7 +197,9 @@ def _apply_again(
 
     pause = span(1 + 30 * draws.uniform("pause", *keys))
     unmade = np.minimum(np.minimum(made.expired, made.withdrawn), made.declined + 30 * DAY)
-    after_none = np.where((drawn < _by_number(rates.tries_again, made.number)) & (unmade < NEVER), unmade + pause, NEVER)
+    after_none = np.where(
+        (drawn < _by_number(rates.tries_again, made.number)) & (unmade < NEVER), unmade + pause, NEVER
+    )
     next_time = np.where(made.disbursed < NEVER, after_loan, after_none)
     stops = people.is_fraudster[made.person] & (made.disbursed < NEVER)
     return np.where(stops | (next_time >= people.died[made.person]), NEVER, next_time)

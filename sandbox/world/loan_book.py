@@ -7,7 +7,9 @@ agree to the cent.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
@@ -51,8 +53,8 @@ def loan_ids(applications: Applications, as_of: int) -> Ints:
 
 def make_loan_book(
     draws: Draws, people: People, funnel: Funnel, clients: Clients, as_of: int
-) -> tuple[LoanBook, dict[str, pa.Table]]:
-    """Project every loan's life onto what the ledger has committed by `as_of`: the book and its tables by name."""
+) -> tuple[LoanBook, Iterator[tuple[str, pa.Table]]]:
+    """Project every loan's life onto what the ledger has committed by `as_of`: the book, and its tables as they are asked for."""
     made, loans, lives = funnel.applications, funnel.loans, funnel.lives
     ids = loan_ids(made, as_of)
     id_of_loan = np.full(len(loans), -1, dtype=np.int64)
@@ -120,17 +122,20 @@ def make_loan_book(
         oldest_unpaid_due=np.where(is_out, state.unmet_due[at], NEVER_DAY),
         loan_id=ids,
     )
-    tables = {
-        "m_loan": table,
-        "m_loan_repayment_schedule": _schedule_table(
-            funnel, id_of_loan, parts_paid, met, last_payment_day, touched, out, written_off
-        ),
-        "m_loan_arrears_aging": _arrears_table(funnel, id_of_loan, parts_paid, active, today),
-        "m_loan_transaction": transaction_table(
-            draws, funnel, payments, id_of_loan, lower, total - paid, parts_paid, as_of
-        ),
-    }
-    return book, tables
+
+    def others() -> Iterator[tuple[str, pa.Table]]:
+        yield (
+            "m_loan_repayment_schedule",
+            _schedule_table(funnel, id_of_loan, parts_paid, met, last_payment_day, touched, out, written_off),
+        )
+        yield "m_loan_arrears_aging", _arrears_table(funnel, id_of_loan, parts_paid, active, today)
+        left = total - paid
+        yield (
+            "m_loan_transaction",
+            transaction_table(draws, funnel, payments, id_of_loan, lower, left, parts_paid, as_of),
+        )
+
+    return book, chain([("m_loan", table)], others())
 
 
 @dataclass(frozen=True)

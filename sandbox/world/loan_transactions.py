@@ -97,18 +97,10 @@ def _portions(payments: Payments, lower: Ints, owed: tuple[Ints, Ints, Ints]) ->
 def _transaction_places(draws: Draws, funnel: Funnel, as_of: int, loan: Ints, at: Ints) -> Ints:
     """Places in the order of insertion, counting also what is not yet committed: ids never move."""
     loans, lives = funnel.loans, funnel.lives
-    moments = [
-        loans.disbursed,
-        lives.written_off_at,
-        lives.bounced_at,
-        lives.paid_at.ravel(),
-        lives.recovered_at.ravel(),
-    ]
-    slots = np.arange(len(loans), dtype=np.int64)
-    owners = [slots, slots, slots, np.repeat(slots, lives.paid_at.shape[1]), np.repeat(slots, 2)]
-    every, owner = np.concatenate(moments), np.concatenate(owners)
-    seen = every <= as_of
-    every, owner = every[seen], owner[seen]
+    moments = [loans.disbursed, lives.written_off_at, lives.bounced_at, lives.paid_at, lives.recovered_at]
+    seen = [np.nonzero(some <= as_of) for some in moments]
+    every = np.concatenate([some[places] for some, places in zip(moments, seen, strict=True)])
+    owner = np.concatenate([places[0] for places in seen])
     order = np.lexsort((loans.person[owner], every))
     every, person = every[order], loans.person[owner][order]
     place = np.searchsorted(every, at, side="left")

@@ -32,9 +32,8 @@ def view_world(customers: int, seed: int, as_of: int, years: int = 1) -> Iterato
     yield "m_office", _offices()
     yield "m_product_loan", _products()
     yield "m_client", client_table(draws, people, clients, as_of)
-    book, tables = make_loan_book(draws, people, funnel, clients, as_of)
-    for name in list(tables):
-        yield name, tables.pop(name)
+    book, loan_tables = make_loan_book(draws, people, funnel, clients, as_of)
+    yield from loan_tables
     yield "truth_loans", truth.loans_table(people, funnel, book, as_of)
     tables = make_savings(draws, people, funnel, clients, as_of)
     for name in list(tables):

@@ -9,6 +9,7 @@ import pytest
 from world_lab import CUSTOMERS, MakeWorld, Query, all_tables, asker
 
 from sandbox.world import World
+from sandbox.world.world import LARGE_YEARS
 
 
 @pytest.fixture(scope="session")
@@ -22,10 +23,11 @@ def ask(world: World) -> Query:
     return asker(all_tables(world))
 
 
-@pytest.fixture(scope="session")
-def ask_large(tmp_path_factory: pytest.TempPathFactory) -> Query:
-    """5,000 customers five days on, where rare things happen too."""
-    large = World.open(tmp_path_factory.mktemp("large"), customers=5_000)
+@pytest.fixture(scope="session", params=[(5_000, 1), (15_000, LARGE_YEARS)], ids=["new lender", "old lender"])
+def ask_large(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Query:
+    """A larger lender five days on, where rare things happen too."""
+    customers, years = request.param
+    large = World.open(tmp_path_factory.mktemp("large"), customers=customers, years=years)
     large.tick(5)
     return asker(all_tables(large))
 

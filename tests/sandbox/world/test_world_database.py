@@ -63,6 +63,16 @@ def _expected(world: World, table: str) -> list[dict[str, Any]]:
     return rows
 
 
+def test_a_new_ledger_in_a_file_is_whole_and_lets_readers_in_while_it_is_written(make_world: MakeWorld) -> None:
+    file = Path(str(sa.make_url(make_world().ledger_url).database))
+    assert not list(file.parent.glob("*.draft*"))
+    with sqlite3.connect(file) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    make_world().tick(1)
+    with sqlite3.connect(file) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("server", ["postgres_url", "mariadb_url"])
 def test_databases_hold_the_world_to_the_last_value_as_it_ticks(

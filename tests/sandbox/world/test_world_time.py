@@ -13,8 +13,10 @@ from lendloop.errors import ConfigurationError
 from sandbox.world import World
 from sandbox.world.changes import compare
 from sandbox.world.view import view_world
+from sandbox.world.world import LARGE_YEARS, years_of
 
 START = datetime(2026, 6, 30, 18, tzinfo=UTC)
+HISTORY = ("m_loan", "m_loan_repayment_schedule", "m_loan_transaction", "m_savings_account_transaction")
 MODIFIED = {
     "m_client": "last_modified_on_utc",
     "m_loan": "last_modified_on_utc",
@@ -44,6 +46,12 @@ def test_the_same_seed_gives_the_same_world_and_another_seed_another(world: Worl
     for name, table in all_tables(world).items():
         assert table.equals(again[name]), name
     assert not other["crm_contacts"].equals(again["crm_contacts"])
+
+
+def test_a_large_lender_has_years_of_history_in_proportion_and_a_small_one_has_one(make_world: MakeWorld) -> None:
+    assert (years_of(20_000), years_of(1_000_000)) == (1, LARGE_YEARS)
+    large = make_world("large", years=years_of(1_000_000))
+    assert sum(large.table(name).num_rows for name in HISTORY) >= 20 * large.customers
 
 
 def test_three_ticks_of_a_day_equal_one_of_three(make_world: MakeWorld) -> None:
