@@ -43,7 +43,7 @@ AIMS = (
 )  # fmt: skip
 """In the order of a pass: within a round each kill may come as late as the one before, or later."""
 STAGES = ("start", "load", "build", "publish", "evaluate", "sync", "notify", "operations", "end")
-ROUNDS_A_BATCH, KILLS_A_ROUND = 3, 8
+ROUNDS_A_BATCH, KILLS_A_ROUND = 3, 16
 BUILD_SHARE = 0.4
 """Of a pass's seconds, about those of its build: how long after its start a kill of it may come."""
 
