@@ -20,6 +20,7 @@ TITLE = "A pass: `lendloop run` on the pretend lender"
 CUSTOMERS: dict[Size, tuple[int, ...]] = {"small": (1_000,), "full": (20_000, 1_000_000)}
 IMPORTS = "import dagster, dlt, duckdb, pandas, sqlalchemy; from dbt.cli.main import dbtRunner"
 RUN = [sys.executable, "-m", "orchestration.cli", "run", "--json"]
+TICK_TIMEOUT_S = 1800.0
 NO_CHANGE_AIM_S = {20_000: 15.0}
 
 
@@ -44,7 +45,7 @@ def _measure(customers: int, rounds: int) -> Iterator[Row]:
                 for _ in range(1 if rounds > 1 else ROUNDS):
                     bare.append(timed_command([sys.executable, "-c", IMPORTS], environment))
                     found["pass without change"].append(timed_command(RUN, environment))
-                    call(sandbox["base_url"], "/tick", {"days": 1})
+                    call(sandbox["base_url"], "/tick", {"days": 1}, timeout_s=TICK_TIMEOUT_S)
                     found["pass after one day"].append(timed_command(RUN, environment))
         finally:
             shutil.rmtree(folder)

@@ -18,7 +18,7 @@ from typing import Any
 
 from lendloop.errors import PermanentError, TransientError
 
-START_TIMEOUT_S = 300.0
+START_TIMEOUT_S = 900.0
 STOP_TIMEOUT_S = 15.0
 
 
