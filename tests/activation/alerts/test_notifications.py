@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from activation.alerts import alert_status
+from activation.alerts.store import fingerprint
 from tests.postgres import ON_BOTH
 
 
@@ -227,3 +229,9 @@ def test_a_big_first_load_is_quick_and_still_one_message_within_slacks_limits(le
     _, advanced, _ = lender.run()
     assert (advanced.open_now, advanced.messages) == (3000, 0)
     assert time.monotonic() - began < 60
+
+
+@pytest.mark.parametrize("entity", ["loan-1", 'a "quoted" \\ key', "clé\n", "\u2028|é"])
+def test_an_alert_keeps_its_identity(entity: str) -> None:
+    text = json.dumps(["a_rule", entity], ensure_ascii=False)
+    assert fingerprint("a_rule", entity) == hashlib.sha256(text.encode()).hexdigest()[:32]
