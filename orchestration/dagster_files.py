@@ -10,7 +10,7 @@ import sqlite3
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +34,12 @@ def kept_open(folder: Path) -> Iterator[None]:
     def opened(connection: Any, _: object) -> None:
         if not isinstance(connection, sqlite3.Connection):
             return
-        path = connection.execute("pragma database_list").fetchone()[2]
-        if not path or not Path(path).is_relative_to(root):
-            return
-        connection.execute("pragma synchronous = normal")
-        with one_at_a_time:
+        # what is wrong with a file is told by Dagster's own statement, which comes next
+        with one_at_a_time, suppress(sqlite3.Error):
+            path = connection.execute("pragma database_list").fetchone()[2]
+            if not path or not Path(path).is_relative_to(root):
+                return
+            connection.execute("pragma synchronous = normal")
             if path not in kept:
                 kept[path] = sqlite3.connect(path, check_same_thread=False)
             kept.move_to_end(path)
