@@ -19,6 +19,7 @@ from typing import Any
 from lendloop.errors import PermanentError, TransientError
 
 START_TIMEOUT_S = 900.0
+"""A world of a million customers is made within three minutes where nobody else works."""
 STOP_TIMEOUT_S = 15.0
 
 

@@ -82,9 +82,11 @@ Columns = TypeVar("Columns", bound="DataclassInstance")
 
 
 def together(parts: list[Columns]) -> Columns:
-    """Records of columns put one below the other."""
+    """Records of columns put one below the other; the list is emptied, so that no more than one column is there twice."""
     kind = type(parts[0])
-    return kind(**{one.name: np.concatenate([getattr(part, one.name) for part in parts]) for one in fields(kind)})
+    columns = [dict(vars(part)) for part in parts]
+    parts.clear()
+    return kind(**{one.name: np.concatenate([part.pop(one.name) for part in columns]) for one in fields(kind)})
 
 
 def take_rows(columns: Columns, rows: slice) -> Columns:
