@@ -19,7 +19,7 @@ from typing import Any
 from lendloop.errors import PermanentError, TransientError
 
 START_TIMEOUT_S = 900.0
-"""A world of a million customers is made within three minutes where nobody else works."""
+"""As long as a busy machine takes to make the world of a million customers."""
 STOP_TIMEOUT_S = 15.0
 
 
