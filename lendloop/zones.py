@@ -120,11 +120,16 @@ def publishable_tables(manifest: Mapping[str, Any]) -> list[PublishableTable]:
             order=node["config"]["meta"].get("key", []),
             version_columns=node["config"]["meta"].get("publish_version", []),
             description=node["description"],
-            columns={name: column["description"] for name, column in node["columns"].items()},
+            columns={name: meaning_of(column["description"]) for name, column in node["columns"].items()},
         )
         for node in manifest["nodes"].values()
         if node["resource_type"] == "model" and node["schema"] in ("trusted", "kpi", "contacts")
     ]
+
+
+def meaning_of(description: str) -> str:
+    """What a description says in prose: of a term, all before its list of fields (`governance.dictionary`)."""
+    return description.partition("\n\n- ")[0].strip()
 
 
 def build_and_publish(settings: Settings, clock: Clock, *, force: bool = False) -> BuildReport:

@@ -1,0 +1,5 @@
+"""What the company has agreed on: terms, datasets' parameters, and who answers for them.
+
+What belongs here: reading and judging what dbt's project declares. What does not: building or publishing data
+(`lendloop`), sending it (`activation`), showing it (`orchestration`). See docs/decisions/0011-governance.md.
+"""

@@ -1,0 +1,304 @@
+"""The registry: what every agreed dataset promises, from dbt's meta, which is the only place where it is said.
+
+A dataset of trusted, kpi or contacts declares all of `DatasetParameters`; one of gray may declare any of them, and
+none that is unknown. Every column declares its term and its class of personal data.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from governance.faults import Fault, refuse
+from governance.manifest import DataTest, Manifest, Model
+
+
+class PersonalData(StrEnum):
+    """How closely a column leads to a person, from not at all to by name; `contact` is what reaches them."""
+
+    NONE = "none"
+    PSEUDONYM = "pseudonym"
+    CONTACT = "contact"
+    NAME = "name"
+
+
+class OnError(StrEnum):
+    """What happens when a blocking check of the dataset fails."""
+
+    HALT = "halt"
+    """Nothing is published, of any group."""
+    QUARANTINE = "quarantine"
+    """The failing rows are kept apart, the others are published."""
+    SERVE_STALE = "serve_stale"
+    """The dataset's consistency group keeps its previous version."""
+    WARN = "warn"
+    """It is published, and its readers are told."""
+
+
+class Retention(StrEnum):
+    """How long rows stay."""
+
+    AS_SOURCE = "as_source"
+    """Until the source forgets them: it is rebuilt from raw."""
+    KEPT = "kept"
+    """For good: it holds a past that no source has."""
+
+
+Kind = TypeVar("Kind", bound="Strict")
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Freshness(Strict):
+    """Hours since the dataset was last made."""
+
+    warn_hours: Annotated[float, Field(gt=0)]
+    """Hours after which its owner is warned."""
+    fail_hours: Annotated[float, Field(gt=0)]
+    """Hours after which it is stale."""
+
+    @model_validator(mode="after")
+    def _warns_first(self) -> Freshness:
+        if self.warn_hours >= self.fail_hours:
+            raise ValueError("warn_hours is not below fail_hours")
+        return self
+
+    @property
+    def warn(self) -> timedelta:
+        return timedelta(hours=self.warn_hours)
+
+    @property
+    def fail(self) -> timedelta:
+        return timedelta(hours=self.fail_hours)
+
+
+class DatasetParameters(Strict):
+    """What a dataset promises and what acts on it. The consistency group is the model's group in dbt."""
+
+    owner: str
+    """Team that decides what the dataset means and answers for it."""
+    steward: str
+    """Team that keeps it right from day to day, and is told of its faults."""
+    refresh_minutes: Annotated[int, Field(ge=1, le=1440)]
+    """How often it is made anew while anything changes; the schedule follows the shortest."""
+    freshness: Freshness
+    """`{warn_hours: …, fail_hours: …}`."""
+    completeness: dict[str, Share]
+    """The smallest share of rows in which a column that may be empty is filled; columns that may not be are in the contract."""
+    consistency: Annotated[list[str], Field(min_length=1)]
+    """Data tests that hold it together with other datasets: a test's name, or `column in model`."""
+    retention: Retention
+    """`as_source`, or `kept` for a past that no source has."""
+    on_error: OnError
+    """What happens when a blocking check fails: halt, quarantine, serve_stale or warn."""
+    key: Annotated[list[str], Field(min_length=1)]
+    """Columns that name a row; the primary key of the contract."""
+    publish_partition: str | None = None
+    """A date or an instant by whose months the published files are cut."""
+    publish_version: list[str] = Field(default_factory=list)
+    """Columns that change whenever a row does."""
+
+
+class ColumnParameters(Strict):
+    """What a column says of itself beside its type. `term` is a name in the dictionary."""
+
+    term: str
+    """The name of a doc block in models/dictionary."""
+    pii: PersonalData
+    """Class of personal data: none, pseudonym, contact or name."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """An agreed dataset with all that it promises."""
+
+    model: Model
+    parameters: DatasetParameters
+    columns: Mapping[str, ColumnParameters]
+
+    @property
+    def key(self) -> str:
+        return self.model.key
+
+    @property
+    def consistency_group(self) -> str:
+        return str(self.model.group)
+
+    @property
+    def personal_data(self) -> PersonalData:
+        """The closest class among its columns."""
+        classes = list(PersonalData)
+        return max((column.pii for column in self.columns.values()), key=classes.index, default=PersonalData.NONE)
+
+
+def read_registry(manifest: Manifest) -> dict[str, Dataset]:
+    """Every agreed dataset by `schema.table`. Raises ConfigurationError with one line a fault."""
+    datasets, faults = judge_registry(manifest)
+    refuse(faults)
+    return datasets
+
+
+def judge_registry(manifest: Manifest) -> tuple[dict[str, Dataset], list[Fault]]:
+    """The datasets that could be read, and everything that is wrong or missing in what any model declares."""
+    datasets: dict[str, Dataset] = {}
+    faults: list[Fault] = []
+    for model in manifest.models.values():
+        if not model.is_governed:
+            faults += _validate(DatasetParameters, model.meta, model, model.name, complete=False)[1]
+            continue
+        parameters, wrong = _validate(DatasetParameters, model.meta, model, model.name)
+        columns: dict[str, ColumnParameters] = {}
+        for column in model.columns.values():
+            declared, wrong_column = _validate(ColumnParameters, column.meta, model, f"{model.name}.{column.name}")
+            wrong += wrong_column
+            if declared:
+                columns[column.name] = declared
+        faults += wrong
+        if parameters:
+            dataset = Dataset(model, parameters, columns)
+            datasets[model.key] = dataset
+            faults += _judge(dataset, manifest)
+        faults += _misclassed(model, columns)
+    return datasets, sorted(set(faults))
+
+
+def shortest_refresh_minutes(datasets: Mapping[str, Dataset]) -> int:
+    """How often a pass must run so that every dataset is refreshed in time."""
+    return min(dataset.parameters.refresh_minutes for dataset in datasets.values())
+
+
+def _validate(
+    kind: type[Kind], meta: Mapping[str, Any], model: Model, subject: str, *, complete: bool = True
+) -> tuple[Kind | None, list[Fault]]:
+    try:
+        return kind.model_validate(meta), []
+    except ValidationError as error:
+        faults = []
+        for one in error.errors(include_url=False):
+            name = ".".join(str(part) for part in one["loc"]) or "meta"
+            if one["type"] == "missing":
+                if complete:
+                    what = f"declares no {name}"
+                    faults.append(Fault(model.yaml, subject, what, f"add `{name}` to its meta: {_help(kind, name)}"))
+            elif one["type"] == "extra_forbidden":
+                known = ", ".join(kind.model_fields)
+                faults.append(
+                    Fault(model.yaml, subject, f"{name} is no key of meta", f"remove it, or write one of {known}")
+                )
+            else:
+                what = f"{name} is {one['input']!r}: {one['msg']}"
+                faults.append(Fault(model.yaml, subject, what, f"it is {_help(kind, name)}"))
+        return None, faults
+
+
+def _help(kind: type[Strict], name: str) -> str:
+    """What the field is for, in its own words."""
+    field = kind.model_fields.get(name.split(".")[0])
+    text = (field.description if field else None) or "see governance/registry.py"
+    return text[0].lower() + text[1:].rstrip(".")
+
+
+def _judge(dataset: Dataset, manifest: Manifest) -> list[Fault]:
+    """What no single field can know: that teams, columns, tests and dbt's own configuration agree with it."""
+    model, parameters = dataset.model, dataset.parameters
+    faults: list[tuple[str, str]] = []
+    for role in ("owner", "steward"):
+        team = getattr(parameters, role)
+        if team not in manifest.teams:
+            faults.append((f"{role} {team} is no team", f"name one of {', '.join(sorted(manifest.teams))}"))
+    if not model.group:
+        faults.append(("belongs to no consistency group", "set its group in dbt_project.yml"))
+    if not model.description:
+        faults.append(("has no description", "say in its YAML what a row is"))
+    if tuple(parameters.key) != model.primary_key:
+        declared = ", ".join(model.primary_key) or "none"
+        faults.append((f"key is {', '.join(parameters.key)}, primary key {declared}", "write the same in both"))
+    named = [*parameters.completeness, *parameters.publish_version, *filter(None, [parameters.publish_partition])]
+    faults += [
+        (f"meta names a column {column} that it does not have", "correct the name")
+        for column in named
+        if column not in model.columns
+    ]
+    for name, column in model.columns.items():
+        if column.is_required and name in parameters.completeness:
+            faults.append((f"completeness names {name}, which may not be empty", "remove it: the contract holds it"))
+        if not column.is_required and name not in parameters.completeness:
+            faults.append((f"completeness says nothing of {name}", "add the share of rows in which it is filled"))
+    faults += [
+        (f"no data test holds the consistency rule {rule!r}", "add the test, or correct the rule")
+        for rule in parameters.consistency
+        if find_rule(rule, model, manifest) is None
+    ]
+    if model.keeps_history != (parameters.retention is Retention.KEPT):
+        rebuilt = "is never rebuilt" if model.keeps_history else "is rebuilt from raw"
+        faults.append(
+            (f"retention is {parameters.retention.value}, but it {rebuilt}", "make full_refresh and retention agree")
+        )
+    return [Fault(model.yaml, model.name, what, advice) for what, advice in faults]
+
+
+def find_rule(rule: str, model: Model, manifest: Manifest) -> DataTest | None:
+    """The data test that a consistency rule of `model` names: a test's name, or `[model.]column in model`."""
+    column, _, target = rule.partition(" in ")
+    subject, _, column = column.rpartition(".")
+    subjects = {node.unique_id: node.name for node in manifest.models.values()}
+    for test in manifest.tests:
+        if not target:
+            if rule in (test.name, test.kind) and model.unique_id in test.depends_on:
+                return test
+            continue
+        about = subjects.get(test.attached or "", "")
+        if (
+            test.kind == "relationships"
+            and test.column == column
+            and about == (subject or model.name)
+            and model.unique_id in test.depends_on
+            and any(subjects.get(node) == target for node in test.depends_on)
+        ):
+            return test
+    return None
+
+
+_CLASSES: tuple[tuple[re.Pattern[str], tuple[PersonalData, ...]], ...] = (
+    (re.compile(r"(person_key|client_id|account_no|source_id|.*_hash)"), (PersonalData.PSEUDONYM,)),
+    (re.compile(r"(.*_)?(phone|mobile|msisdn|email|address)"), (PersonalData.CONTACT,)),
+    (
+        re.compile(r"(first|last|full|middle|given|family|person)_?name|surname|(date_of_)?birth(_date)?|national_id"),
+        (PersonalData.NAME,),
+    ),
+)
+"""What a column of such a name must be classed as."""
+_NOT_PERSONAL = ("input_hash",)
+
+
+def _misclassed(model: Model, columns: Mapping[str, ColumnParameters]) -> list[Fault]:
+    """Columns whose class their name belies, and contact data or names outside `contacts`."""
+    faults = []
+    for name, column in columns.items():
+        subject = f"{model.name}.{name}"
+        for pattern, classes in _CLASSES:
+            if name not in _NOT_PERSONAL and pattern.fullmatch(name) and column.pii not in classes:
+                right = " or ".join(classes)
+                faults.append(
+                    Fault(
+                        model.yaml,
+                        subject,
+                        f"is classed {column.pii.value}",
+                        f"its name says {right}: write `pii: {right}`",
+                    )
+                )
+        if model.zone != "contacts" and column.pii in (PersonalData.CONTACT, PersonalData.NAME):
+            advice = "move it to contacts, or hash it"
+            faults.append(
+                Fault(model.yaml, subject, f"carries personal data of class {column.pii.value} in {model.zone}", advice)
+            )
+    return faults
