@@ -12,7 +12,7 @@ from typing import Any
 from activation.audiences import json_schema as audience_schema
 from activation.rules import rule_schema
 from lendloop.settings import load_settings
-from lendloop.zones import load_manifest
+from lendloop.zones import load_manifest, meaning_of
 
 HERE = Path(__file__).resolve().parent
 TARGET = HERE / "interfaces.md"
@@ -37,20 +37,12 @@ def render() -> str:
 
 
 def _model(node: dict[str, Any]) -> str:
-    meta = node["config"].get("meta", {})
-    grain = meta.get("grain") or ", ".join(
-        column
-        for constraint in node["constraints"]
-        if constraint["type"] == "primary_key"
-        for column in constraint["columns"]
-    )
+    meta = node["config"]["meta"]
     lines = [f"### {node['schema']}.{node['alias']}", "", " ".join(node["description"].split()), ""]
-    lines += (
-        [f"One row: {grain}. Group `{node['group']}`, owner {meta.get('owner', 'data-platform')}.", ""] if grain else []
-    )
+    lines += [f"One row: {', '.join(meta['key'])}. Group `{node['group']}`, owner {meta['owner']}.", ""]
     lines += ["| column | type | meaning |", "|---|---|---|"]
     lines += [
-        f"| {name} | {column.get('data_type') or ''} | {' '.join(column['description'].split()).replace('|', '/')} |"
+        f"| {name} | {column.get('data_type') or ''} | {' '.join(meaning_of(column['description']).split()).replace('|', '/')} |"
         for name, column in node["columns"].items()
     ]
     return "\n".join(lines)

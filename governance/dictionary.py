@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -102,6 +102,11 @@ class Term(BaseModel):
     """Of a refused name: whether only the whole name is meant, or each word of it between underscores."""
     instead: Words = ()
     """Of a refused name: the terms to write."""
+
+    def said(self) -> dict[str, Any]:
+        """Its fields as a person reads them, in the order they are written in; those it does not have are left out."""
+        said = self.model_dump(mode="json", by_alias=True, exclude={"name", "file"})
+        return {name: value for name, value in said.items() if value}
 
     def refuses(self, name: str) -> bool:
         """Whether this entry forbids a column, term or table to be called `name`."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -88,7 +88,7 @@ class DatasetParameters(Strict):
     """Team that decides what the dataset means and answers for it."""
     steward: str
     """Team that keeps it right from day to day, and is told of its faults."""
-    refresh_minutes: Annotated[int, Field(ge=1, le=1440)]
+    refresh_minutes: Literal[5, 10, 15, 20, 30, 60, 120, 180, 240, 360, 480, 720, 1440]
     """How often it is made anew while anything changes; the schedule follows the shortest."""
     freshness: Freshness
     """`{warn_hours: …, fail_hours: …}`."""
@@ -106,6 +106,13 @@ class DatasetParameters(Strict):
     """A date or an instant by whose months the published files are cut."""
     publish_version: list[str] = Field(default_factory=list)
     """Columns that change whenever a row does."""
+
+
+class DraftParameters(DatasetParameters):
+    """What a draft in gray may declare: any of it, all optional there."""
+
+    personal_data: bool = False
+    """Whether it holds contact data, names or ids of people; its columns are not classed one by one."""
 
 
 class ColumnParameters(Strict):
@@ -153,7 +160,7 @@ def judge_registry(manifest: Manifest) -> tuple[dict[str, Dataset], list[Fault]]
     faults: list[Fault] = []
     for model in manifest.models.values():
         if not model.is_governed:
-            faults += _validate(DatasetParameters, model.meta, model, model.name, complete=False)[1]
+            faults += _validate(DraftParameters, model.meta, model, model.name, complete=False)[1]
             continue
         parameters, wrong = _validate(DatasetParameters, model.meta, model, model.name)
         columns: dict[str, ColumnParameters] = {}
@@ -246,6 +253,10 @@ def _judge(dataset: Dataset, manifest: Manifest) -> list[Fault]:
     return [Fault(model.yaml, model.name, what, advice) for what, advice in faults]
 
 
+_OF_ONE_TABLE = ("not_null", "unique", "accepted_values", "unique_combination")
+"""Generic tests that hold nothing together."""
+
+
 def find_rule(rule: str, model: Model, manifest: Manifest) -> DataTest | None:
     """The data test that a consistency rule of `model` names: a test's name, or `[model.]column in model`."""
     column, _, target = rule.partition(" in ")
@@ -253,7 +264,7 @@ def find_rule(rule: str, model: Model, manifest: Manifest) -> DataTest | None:
     subjects = {node.unique_id: node.name for node in manifest.models.values()}
     for test in manifest.tests:
         if not target:
-            if rule in (test.name, test.kind) and model.unique_id in test.depends_on:
+            if rule in (test.name, test.kind) and rule not in _OF_ONE_TABLE and model.unique_id in test.depends_on:
                 return test
             continue
         about = subjects.get(test.attached or "", "")
@@ -270,7 +281,7 @@ def find_rule(rule: str, model: Model, manifest: Manifest) -> DataTest | None:
 
 _CLASSES: tuple[tuple[re.Pattern[str], tuple[PersonalData, ...]], ...] = (
     (re.compile(r"(person_key|client_id|account_no|source_id|.*_hash)"), (PersonalData.PSEUDONYM,)),
-    (re.compile(r"(.*_)?(phone|mobile|msisdn|email|address)"), (PersonalData.CONTACT,)),
+    (re.compile(r"(?!has_)(.*_)?(phone|mobile|msisdn|email|address)"), (PersonalData.CONTACT,)),
     (
         re.compile(r"(first|last|full|middle|given|family|person)_?name|surname|(date_of_)?birth(_date)?|national_id"),
         (PersonalData.NAME,),

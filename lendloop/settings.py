@@ -75,8 +75,8 @@ class Settings(BaseSettings):
     ops_url: SecretStr | None = None
     dagster_url: SecretStr | None = None
 
-    schedule: str = "*/15 * * * *"
-    """When passes start where the schedule is on, as cron says it, in UTC."""
+    schedule: str | None = None
+    """When passes start where the schedule is on, as cron says it, in UTC; without it as often as the datasets ask."""
     pass_overdue_hours: float = Field(default=26.0, gt=0)
     """A last finished pass older than this is a failure of its own: passes are killed, or nobody starts them."""
     keep_deleted_days: int = Field(default=400, ge=0)

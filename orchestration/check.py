@@ -1,4 +1,4 @@
-"""`lendloop check`: every definition, offline. Each part says what it found or what is wrong, none stops the others."""
+"""`lendloop check`: every definition, offline. Each part says what it found, or what is wrong, one line a fault."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class CheckOutcome(BaseModel):
 
 
 def check_all() -> list[CheckOutcome]:
-    """Check settings, dbt project, audiences, rules, routes and the asset graph.
+    """Check settings, dbt project, registry, dictionary, audiences, rules, routes and the asset graph.
 
     Raises ConfigurationError only when the settings themselves can't be read.
     """
@@ -27,6 +27,8 @@ def check_all() -> list[CheckOutcome]:
     parts: dict[str, Callable[[Settings], str]] = {
         "settings": _settings,
         "dbt project": _dbt,
+        "registry": _registry,
+        "dictionary": _dictionary,
         "audiences": _audiences,
         "rules": _rules,
         "routes": _routes,
@@ -52,6 +54,22 @@ def _dbt(settings: Settings) -> str:
 
     tables = publishable_tables(load_manifest(settings.home))
     return f"{len(tables)} tables for readers in {len({table.group for table in tables})} consistency groups"
+
+
+def _registry(settings: Settings) -> str:
+    from governance.manifest import read_manifest
+    from governance.registry import read_registry
+
+    datasets = read_registry(read_manifest(settings.home))
+    return f"{len(datasets)} datasets say who owns them, how fresh and complete they are, and what happens on error"
+
+
+def _dictionary(settings: Settings) -> str:
+    from governance.dictionary import read_dictionary
+    from governance.manifest import read_manifest
+    from orchestration.commands_governance import summary
+
+    return summary(read_dictionary(read_manifest(settings.home)))
 
 
 def _audiences(settings: Settings) -> str:

@@ -1,4 +1,5 @@
-"""The `lendloop` command: run, status, check, doctor, backup, restore, prune, replay, demo, dev, sandbox.
+"""The `lendloop` command: run, status, check, doctor, backup, restore, prune, replay, dictionary, demo, dev,
+sandbox.
 
 Every command calls what the sensors and assets call. Exit status: 0 done, 1 something that should
 have been done failed (named), 2 wrong use or configuration. An error is one line; `--verbose` adds
@@ -16,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from lendloop.errors import ConfigurationError, LendloopError
+from orchestration.commands_governance import dictionary_app
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -23,6 +25,7 @@ app = typer.Typer(
     add_completion=False,
     help="The data hub of a digital lender: sources in, one agreed truth, audiences and alerts out.",
 )
+app.add_typer(dictionary_app, name="dictionary")
 _state = {"verbose": False}
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]

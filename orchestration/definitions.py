@@ -13,6 +13,8 @@ import dagster as dg
 
 from activation.audiences import load_audiences
 from activation.rules import load_rules
+from governance.manifest import parse_manifest
+from governance.registry import read_registry
 from lendloop.settings import Settings, load_settings
 from lendloop.zones import load_manifest, publishable_tables
 from orchestration.activation import alerts_asset, audience_asset, rules_asset
@@ -31,6 +33,7 @@ def build_defs(settings: Settings | None = None, resource_overrides: Mapping[str
     settings = settings or load_settings()
     os.environ.setdefault("MPLCONFIGDIR", str(settings.home.root / "matplotlib"))
     manifest = load_manifest(settings.home)
+    datasets = read_registry(parse_manifest(manifest))
     groups = {table.key: table.group for table in publishable_tables(manifest)}
     audiences = load_audiences(settings.definitions / "audiences")
     rules = load_rules(settings.definitions)
@@ -38,7 +41,7 @@ def build_defs(settings: Settings | None = None, resource_overrides: Mapping[str
         assets=[
             *raw_specs(),
             *source_assets(),
-            zones_asset(manifest),
+            zones_asset(manifest, datasets),
             *group_specs(manifest),
             *(audience_asset(audience, groups) for audience in audiences),
             *([rules_asset(rules, groups)] if rules else []),
@@ -48,7 +51,7 @@ def build_defs(settings: Settings | None = None, resource_overrides: Mapping[str
         ],
         resources={"hub": Hub(), **(resource_overrides or {})},
     )
-    return dg.Definitions.merge(assets, automation(settings, rules))
+    return dg.Definitions.merge(assets, automation(settings, rules, datasets))
 
 
 @dg.definitions

@@ -3,12 +3,13 @@
 The job ends with `operations/verdict`, the one step that turns red when any part did not do its work.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
 from activation.audiences import Audience
 from activation.rules import Rule
+from governance.registry import Dataset, shortest_refresh_minutes
 from lendloop.errors import ConfigurationError
 from lendloop.passes import record_pass
 from lendloop.settings import Settings
@@ -67,12 +68,19 @@ def retention_asset(context: dg.AssetExecutionContext, hub: Hub) -> dg.Materiali
     return dg.MaterializeResult(metadata={part.what: part.removed for part in pruned if part.removed})
 
 
-def automation(settings: Settings, rules: Sequence[Rule]) -> dg.Definitions:
+def cron_of(minutes: int) -> str:
+    """The cron line of a schedule that runs every so many minutes, which divide an hour or are whole hours of a day."""
+    return f"*/{minutes} * * * *" if minutes < 60 else f"0 */{minutes // 60} * * *" if minutes < 1440 else "0 0 * * *"
+
+
+def automation(settings: Settings, rules: Sequence[Rule], datasets: Mapping[str, Dataset]) -> dg.Definitions:
     """The job over every asset, its schedule, and the sensor that carries failures and findings to people.
 
-    Raises ConfigurationError when the schedule is none.
+    A pass builds everything, so it runs as often as the dataset wants that is refreshed most often. `LENDLOOP_SCHEDULE`
+    goes before that. Raises ConfigurationError when it is no schedule.
     """
     unattended = settings.env == "prod"
+    cron = settings.schedule or cron_of(shortest_refresh_minutes(datasets))
     main = dg.define_asset_job(
         MAIN_JOB,
         selection=dg.AssetSelection.all(),
@@ -82,13 +90,13 @@ def automation(settings: Settings, rules: Sequence[Rule]) -> dg.Definitions:
         schedule = dg.ScheduleDefinition(
             name="passes",
             job=main,
-            cron_schedule=settings.schedule,
-            description=f"A pass at each `{settings.schedule}`; one that finds nothing new ends at once.",
+            cron_schedule=cron,
+            description=f"A pass at each `{cron}`; one that finds nothing new ends at once.",
             default_status=dg.DefaultScheduleStatus.RUNNING if unattended else dg.DefaultScheduleStatus.STOPPED,
         )
     except dg.DagsterInvalidDefinitionError:
         raise ConfigurationError(
-            f"LENDLOOP_SCHEDULE={settings.schedule!r} is no cron schedule: give five fields, as in */15 * * * *"
+            f"LENDLOOP_SCHEDULE={cron!r} is no cron schedule: give five fields, as in */15 * * * *"
         ) from None
 
     @dg.sensor(

@@ -117,6 +117,29 @@ def show_checks(results: list[CheckOutcome], *, as_json: bool) -> None:
         console.print(f"{result.name}: {mark}")
 
 
+def show_terms(records: list[dict[str, Any]], *, as_json: bool) -> None:
+    """Each term with its meaning, then its fields, one a line."""
+    if as_json:
+        _print_json({"terms": records})
+        return
+    for record in records:
+        console.print(
+            f"\n[bold]{record['term']}[/] [dim]({escape(record['found'])})[/]\n  {escape(record['meaning'])}",
+            soft_wrap=True,
+        )
+        for name, value in record.items():
+            if name not in ("term", "found", "meaning"):
+                console.print(f"  [dim]{name}:[/] {escape(_inline(value))}", soft_wrap=True)
+
+
+def _inline(value: Any) -> str:
+    """A field of a term: lists by commas, or a line each where an entry is long."""
+    if isinstance(value, dict):
+        value = [f"{name}: {text if isinstance(text, str) else ', '.join(text)}" for name, text in value.items()]
+        return "".join(f"\n    {line}" for line in value)
+    return ", ".join(value) if isinstance(value, list) else str(value)
+
+
 def show_findings(findings: list[Finding], *, as_json: bool) -> None:
     """One line a finding, what to do below it, and how many of each kind."""
     counts = Counter(finding.state for finding in findings)

@@ -6,16 +6,16 @@ audits and publishes.
 """
 
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
 from typing import Any
 
 import dagster as dg
 import duckdb
 
+from governance.registry import ColumnParameters, Dataset
 from ingestion.tables import TABLES, Source
 from lendloop.home import Home
 from lendloop.publish import Catalog, read_catalog
-from lendloop.zones import BuildReport, NodeResult, build_and_publish, tested_model
+from lendloop.zones import BuildReport, NodeResult, build_and_publish, meaning_of, tested_model
 from orchestration.plots import line_plot, table
 from orchestration.resources import Hub
 from orchestration.sources import source_key
@@ -87,34 +87,59 @@ def _deps(manifest: Mapping[str, Any], node: Mapping[str, Any]) -> list[dg.Asset
     return list(dict.fromkeys([*keys, *(source_key(source) for source in sorted(sources))]))
 
 
-def _spec(manifest: Mapping[str, Any], node: Mapping[str, Any]) -> dg.AssetSpec:
-    meta = node["config"].get("meta", {})
-    hours = meta.get("freshness_hours")
+def _spec(manifest: Mapping[str, Any], node: Mapping[str, Any], dataset: Dataset | None) -> dg.AssetSpec:
+    """A model as an asset. `dataset` is what it promises; None for a draft, which its group's owner answers for."""
+    group = str(node.get("group") or "customer")
+    group_owner = next(item["owner"]["name"] for item in manifest["groups"].values() if item["name"] == group)
     return dg.AssetSpec(
         node_key(node),
         deps=_deps(manifest, node),
         group_name=node["schema"],
         kinds={"dbt", "duckdb"},
-        owners=[f"team:{meta.get('owner', 'data-platform')}"],
+        owners=[f"team:{dataset.parameters.owner if dataset else group_owner}"],
         description=node["description"],
         skippable=True,
-        tags={"consistency_group": str(node.get("group") or "customer")},
+        tags={"consistency_group": group},
         metadata={
             "dagster/column_schema": dg.TableSchema(
                 [
-                    dg.TableColumn(name, column.get("data_type") or "", description=column["description"])
+                    _column(name, column, dataset.columns[name] if dataset else None)
                     for name, column in node["columns"].items()
                 ]
             ),
-            "consistency_group": str(node.get("group") or "customer"),
+            "consistency_group": group,
             "materialized": str(node["config"].get("materialized", "seed")),
-        },
+        }
+        | (_promises(dataset) if dataset else {}),
         freshness_policy=dg.FreshnessPolicy.time_window(
-            fail_window=timedelta(hours=hours), warn_window=timedelta(hours=hours * 0.75)
+            fail_window=dataset.parameters.freshness.fail, warn_window=dataset.parameters.freshness.warn
         )
-        if hours
+        if dataset
         else None,
     )
+
+
+def _column(name: str, column: Mapping[str, Any], declared: ColumnParameters | None) -> dg.TableColumn:
+    return dg.TableColumn(
+        name,
+        column.get("data_type") or "",
+        description=meaning_of(column["description"]),
+        tags={"term": declared.term, "personal_data": declared.pii.value} if declared else None,
+    )
+
+
+def _promises(dataset: Dataset) -> dict[str, Any]:
+    """What the registry says of a dataset, for those who look at the asset."""
+    parameters = dataset.parameters
+    return {
+        "steward": parameters.steward,
+        "refresh_minutes": parameters.refresh_minutes,
+        "completeness": parameters.completeness,
+        "consistency": parameters.consistency,
+        "personal_data": dataset.personal_data.value,
+        "retention": parameters.retention.value,
+        "on_error": parameters.on_error.value,
+    }
 
 
 def group_specs(manifest: Mapping[str, Any]) -> list[dg.AssetSpec]:
@@ -136,8 +161,8 @@ def group_specs(manifest: Mapping[str, Any]) -> list[dg.AssetSpec]:
     ]
 
 
-def zones_asset(manifest: Mapping[str, Any]) -> dg.AssetsDefinition:
-    """One step: dbt build, audit by consistency group, publication.
+def zones_asset(manifest: Mapping[str, Any], datasets: Mapping[str, Dataset]) -> dg.AssetsDefinition:
+    """One step: dbt build, audit by consistency group, publication. `datasets` is the registry.
 
     Choosing some of its tables builds all, since a publication is one consistent set; it then reports on the chosen.
     """
@@ -147,7 +172,7 @@ def zones_asset(manifest: Mapping[str, Any]) -> dg.AssetsDefinition:
         name="build_and_publish",
         can_subset=True,
         specs=[
-            *(_spec(manifest, node) for node in nodes.values()),
+            *(_spec(manifest, node, datasets.get(f"{node['schema']}.{node['alias']}")) for node in nodes.values()),
             dg.AssetSpec(
                 CATALOGUE,
                 deps=[

@@ -37,24 +37,12 @@ def test_every_model_is_described_and_belongs_to_a_group_with_an_owner(manifest:
         assert owners[node["group"]]["email"].endswith("@example.org"), node["name"]
 
 
-def test_what_readers_see_has_an_enforced_contract_and_a_dictionary_term_on_every_column(
-    manifest: dict[str, Any],
-) -> None:
-    terms = {
-        doc["name"]: doc["block_contents"] for doc in manifest["docs"].values() if doc["package_name"] == "lendloop"
-    }
-    assert len(readable(manifest)) >= 22
+def test_what_readers_see_has_an_enforced_contract_and_a_type_on_every_column(manifest: dict[str, Any]) -> None:
+    """What else it must declare is the registry's and the dictionary's: tests/governance."""
+    assert len(readable(manifest)) >= 24
     for node in readable(manifest):
         assert node["contract"]["enforced"], node["name"]
-        assert {"owner", "consistency_group", "publish", "contact_data", "freshness_hours"} <= set(
-            node["config"]["meta"]
-        )
-        assert node["config"]["meta"]["consistency_group"] == node["group"]
-        assert node["config"]["meta"]["contact_data"] == (node["schema"] == "contacts")
-        for name, column in node["columns"].items():
-            assert column["description"] == terms[name], f"{node['name']}.{name}"
-            assert column["data_type"], f"{node['name']}.{name}"
-            assert column["meta"]["pii"] in ("none", "pseudonym", "contact", "name"), f"{node['name']}.{name}"
+        assert all(column["data_type"] for column in node["columns"].values()), node["name"]
 
 
 def test_no_column_of_trusted_or_kpi_carries_contact_data_or_a_name(manifest: dict[str, Any]) -> None:

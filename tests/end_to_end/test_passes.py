@@ -75,7 +75,7 @@ def test_a_failed_audit_of_support_keeps_its_yesterday_and_lets_the_portfolio_go
         connection.execute("drop table raw_support.kept")
     healed = lender.run()
     assert healed["failures"] == []
-    assert lender.query("select count(*) from trusted.fct_ticket where status = 'bogus'") == [(0,)]
+    assert lender.query("select count(*) from trusted.fct_ticket where ticket_status = 'bogus'") == [(0,)]
     assert dict(lender.query("select name, state from publication.consistency_group"))["support"] == "fresh"
 
 

@@ -26,7 +26,7 @@ def test_status_balance_and_days_past_due_of_every_loan_are_exact(loaded: Instal
     said = {
         row[0]: (row[1], row[2], row[3], row[4])
         for row in loaded.query(
-            "select loan_id, status, principal_outstanding, days_past_due, oldest_unpaid_due_on::varchar from trusted.fct_loan"
+            "select loan_id, loan_status, principal_outstanding, days_past_due, oldest_unpaid_due_on::varchar from trusted.fct_loan"
         )
     }
     true = {

@@ -27,10 +27,10 @@ _TABLES = {
     "trusted.fct_suppression": "person_key varchar, reason varchar, via varchar, source varchar, source_id varchar, since timestamptz",
     "trusted.fct_ticket_suppression": "person_key varchar, reason varchar, via varchar, ticket_id bigint, since timestamptz",
     "trusted.fct_application": "application_id varchar, person_key varchar, market varchar, product_name varchar, currency varchar,"
-    " requested_amount decimal(19, 6), approved_amount decimal(19, 6), status varchar, applied_at timestamptz, approved_at timestamptz,"
+    " requested_amount decimal(19, 6), approved_amount decimal(19, 6), application_status varchar, applied_at timestamptz, approved_at timestamptz,"
     " accepted_at timestamptz, disbursed_at timestamptz, loan_id bigint",
     "trusted.fct_installment": "installment_id bigint, loan_id bigint, installment_number integer, due_on date, met_on date, days_late integer",
-    "trusted.fct_loan": "loan_id bigint, person_key varchar, market varchar, currency varchar, status varchar,"
+    "trusted.fct_loan": "loan_id bigint, person_key varchar, market varchar, currency varchar, loan_status varchar,"
     " principal_disbursed decimal(19, 6), principal_repaid decimal(19, 6), principal_outstanding decimal(19, 6),"
     " principal_written_off decimal(19, 6), total_outstanding decimal(19, 6), total_recovered decimal(19, 6), submitted_on date,"
     " closed_on date, written_off_on date, days_past_due integer",
@@ -121,7 +121,7 @@ class PublishedLender:
     ) -> None:
         self.add(
             "trusted.fct_loan", loan_id=loan_id or abs(hash_of(key)), person_key=key, market=market, currency=currency,
-            status="written_off", principal_disbursed=Decimal(owed) * 2, principal_repaid=Decimal(owed),
+            loan_status="written_off", principal_disbursed=Decimal(owed) * 2, principal_repaid=Decimal(owed),
             principal_outstanding=Decimal(0), principal_written_off=Decimal(owed), total_outstanding=Decimal(0),
             total_recovered=Decimal(0), submitted_on=date(2026, 1, 1), written_off_on=date(2026, 4, 1), days_past_due=0,
         )  # fmt: skip
@@ -131,7 +131,7 @@ class PublishedLender:
             "trusted.fct_application",
             **{
                 "application_id": f"a-{key}", "person_key": key, "market": "NG", "product_name": "Flex 30", "currency": "NGN",
-                "approved_amount": Decimal(amount), "status": "approved", "applied_at": self.as_of - timedelta(days=days_ago + 1),
+                "approved_amount": Decimal(amount), "application_status": "approved", "applied_at": self.as_of - timedelta(days=days_ago + 1),
                 "approved_at": self.as_of - timedelta(days=days_ago), **more,
             },
         )  # fmt: skip

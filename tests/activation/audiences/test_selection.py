@@ -280,7 +280,7 @@ def test_dormant_are_those_who_closed_30_days_ago_paid_in_time_and_did_not_come_
         number = len(lender.rows["trusted.fct_loan"]) + 1
         day = lender.as_of.date() - timedelta(days=days_ago)
         loan = {
-            "loan_id": number, "person_key": name, "market": "NG", "currency": "NGN", "status": "closed",
+            "loan_id": number, "person_key": name, "market": "NG", "currency": "NGN", "loan_status": "closed",
             "principal_disbursed": Decimal(100), "principal_written_off": Decimal(0), "submitted_on": day - timedelta(days=30),
             "closed_on": day,
         }  # fmt: skip

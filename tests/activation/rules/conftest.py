@@ -28,7 +28,7 @@ create table trusted.fct_loan_transaction (
     loan_transaction_id bigint, loan_id bigint, market varchar, currency varchar, transaction_type varchar,
     transaction_date date, amount decimal(19,6), is_reversed boolean, created_at timestamptz, modified_at timestamptz);
 create table trusted.fct_ticket (
-    ticket_id bigint, person_key varchar, market varchar, status varchar, is_open boolean, created_at timestamptz);
+    ticket_id bigint, person_key varchar, market varchar, ticket_status varchar, is_open boolean, created_at timestamptz);
 create table trusted.agg_first_payment_default (
     first_due_on date, market varchar, product_id bigint, currency varchar, horizon_days integer,
     mature_loan_count bigint, defaulted_loan_count bigint);

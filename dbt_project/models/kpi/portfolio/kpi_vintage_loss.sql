@@ -5,11 +5,11 @@ select
     currency,
     weeks_on_book,
     case
-        when is_mature then {{ ratio('(charged_off_amount - recovered_amount)', 'disbursed_principal') }}
+        when is_mature then {{ ratio('(charged_off_amount - cohort_recovered_amount)', 'disbursed_principal') }}
     end as vintage_loss,
-    loan_count,
+    cohort_loan_count,
     disbursed_principal,
     case when is_mature then charged_off_amount end as charged_off_amount,
-    case when is_mature then recovered_amount end as recovered_amount,
+    case when is_mature then cohort_recovered_amount end as cohort_recovered_amount,
     is_mature
 from {{ ref('agg_cohort') }}

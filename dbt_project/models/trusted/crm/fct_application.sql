@@ -59,7 +59,7 @@ select
     assembled.currency,
     assembled.requested_amount,
     assembled.approved_amount,
-    assembled.status,
+    assembled.status as application_status,
     assembled.applied_at,
     assembled.kyc_completed_at,
     assembled.approved_at,

@@ -65,10 +65,10 @@ select
     cells.product_id,
     cells.currency,
     cells.weeks_on_book,
-    cells.loan_count,
+    cells.loan_count as cohort_loan_count,
     cast(cells.disbursed_principal as decimal(38, 6)) as disbursed_principal,
     cast(sum(coalesce(losses.charged_off_amount, 0)) over so_far as decimal(38, 6)) as charged_off_amount,
-    cast(sum(coalesce(losses.recovered_amount, 0)) over so_far as decimal(38, 6)) as recovered_amount,
+    cast(sum(coalesce(losses.recovered_amount, 0)) over so_far as decimal(38, 6)) as cohort_recovered_amount,
     cells.is_mature
 from cells
 left join losses

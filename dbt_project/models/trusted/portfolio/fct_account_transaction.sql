@@ -19,7 +19,7 @@ select
     client_id,
     market,
     currency,
-    transaction_type_id,
+    transaction_type_id as account_transaction_type_id,
     transaction_type,
     transaction_date,
     amount,
