@@ -104,9 +104,9 @@ class Term(BaseModel):
     """Of a refused name: the terms to write."""
 
     def said(self) -> dict[str, Any]:
-        """Its fields as a person reads them, in the order they are written in; those it does not have are left out."""
+        """Its meaning and fields as they are written, in their order; those it does not have are left out."""
         said = self.model_dump(mode="json", by_alias=True, exclude={"name", "file"})
-        return {name: value for name, value in said.items() if value}
+        return {name: value for name, value in said.items() if value and value != "in use"}
 
     def refuses(self, name: str) -> bool:
         """Whether this entry forbids a column, term or table to be called `name`."""
@@ -189,7 +189,7 @@ def parse_term(block: DocBlock) -> Term:
     needed, allowed = FIELDS[kind]
     faults += [f"has no {name}; every {kind.value} has one" for name in sorted(needed - set(fields))]
     faults += [
-        f"has a field {name}; remove it, a {kind.value} has only {', '.join(sorted(needed | allowed))}"
+        f"has a field {name}; remove it, of kind {kind.value} it has only {', '.join(sorted(needed | allowed))}"
         for name in sorted(set(fields) - needed - allowed)
     ]
     if not faults:
@@ -289,43 +289,43 @@ def search(dictionary: Dictionary, word: str, *, limit: int = 5) -> list[Match]:
     """Entries for a word, best first: by name, by synonym, in part, by a likely misspelling, then by meaning.
 
     A refused name answers with the entry that refuses it and the terms to use instead. What is only alike or only
-    mentions the word is left out when a name or synonym is exactly it. Returns no more than `limit`, none for a word
-    that nothing is like.
+    mentions the word is left out when a name or synonym has it. Returns no more than `limit`, none for a word that
+    nothing is like.
     """
     wanted = normalise(word)
     if not wanted:
         return []
-    found: dict[str, Match] = {}
+    found = {term.name: match for term in dictionary.terms.values() if (match := _match(term, wanted))}
     for entry in dictionary.refused.values():
         if wanted in {normalise(name) for name in (entry.name, *entry.synonyms)}:
-            found[entry.name] = Match(entry, "refused as a name", 0)
-            for name in entry.instead:
-                found[name] = Match(dictionary.terms[name], f"instead of {entry.name}", 1)
-    for term in dictionary.terms.values():
-        match = _match(term, wanted)
-        if match and (term.name not in found or match.distance < found[term.name].distance):
-            found[term.name] = match
-    exact = [match for match in found.values() if match.distance <= 1]
-    return sorted(exact or found.values(), key=lambda match: (match.distance, match.term.name))[:limit]
+            instead = {name: Match(dictionary.terms[name], f"instead of {entry.name}", 1) for name in entry.instead}
+            found = {entry.name: Match(entry, "refused as a name", 0), **found, **instead}
+            limit = max(limit, 1 + len(entry.instead))
+    named = [match for match in found.values() if match.distance <= 2]
+    return sorted(named or found.values(), key=lambda match: (match.distance, match.term.name))[:limit]
 
 
 def _match(term: Term, wanted: str) -> Match | None:
-    name = normalise(term.name)
-    if wanted == name:
+    names = {normalise(name): name for name in (*reversed(term.synonyms), term.name)}
+    if wanted == normalise(term.name):
         return Match(term, "the term", 0)
-    synonyms = {normalise(synonym): synonym for synonym in term.synonyms}
-    if wanted in synonyms:
-        return Match(term, f"synonym {synonyms[wanted]}", 1)
+    if wanted in names:
+        return Match(term, f"synonym {names[wanted]}", 1)
     words = set(wanted.split())
-    for candidate in (name, *synonyms):
+    for candidate, name in names.items():
         if words <= set(candidate.split()):
-            return Match(term, "part of its name" if candidate == name else f"part of {synonyms[candidate]}", 2)
-    for candidate in (name, *synonyms):
-        likeness = difflib.SequenceMatcher(None, wanted, candidate).ratio()
-        if likeness >= LIKENESS:
-            return Match(
-                term, f"like {term.name if candidate == name else synonyms[candidate]}", 3 - likeness + LIKENESS
-            )
-    if words <= set(normalise(term.meaning).split()):
-        return Match(term, "its meaning says so", 4)
-    return None
+            return Match(term, f"part of {name}", 2)
+    likeness, candidate = max((_likeness(wanted, candidate), candidate) for candidate in names)
+    if likeness >= LIKENESS:
+        return Match(term, f"like {names[candidate]}", 4 - likeness)
+    return Match(term, "its meaning says so", 5) if words <= set(normalise(term.meaning).split()) else None
+
+
+def _likeness(wanted: str, candidate: str) -> float:
+    """How alike two names are, 0 to 1: as a whole, or a little less when each wanted word is like one of its words."""
+
+    def ratio(one: str, other: str) -> float:
+        return difflib.SequenceMatcher(None, one, other).ratio()
+
+    by_word = min(max(ratio(word, other) for other in candidate.split()) for word in wanted.split())
+    return max(ratio(wanted, candidate), 0.95 * by_word)

@@ -129,7 +129,7 @@ def show_terms(records: list[dict[str, Any]], *, as_json: bool) -> None:
         )
         for name, value in record.items():
             if name not in ("term", "found", "meaning"):
-                console.print(f"  [dim]{name}:[/] {escape(_inline(value))}", soft_wrap=True)
+                console.print(f"  [dim]{name}:[/]{escape(_inline(value))}", soft_wrap=True)
 
 
 def _inline(value: Any) -> str:
@@ -137,7 +137,7 @@ def _inline(value: Any) -> str:
     if isinstance(value, dict):
         value = [f"{name}: {text if isinstance(text, str) else ', '.join(text)}" for name, text in value.items()]
         return "".join(f"\n    {line}" for line in value)
-    return ", ".join(value) if isinstance(value, list) else str(value)
+    return " " + (", ".join(value) if isinstance(value, list) else str(value))
 
 
 def show_findings(findings: list[Finding], *, as_json: bool) -> None:
