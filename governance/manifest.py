@@ -68,6 +68,8 @@ class Source:
     unique_id: str
     schema: str
     name: str
+    file: str
+    meta: Mapping[str, Any]
 
     @property
     def key(self) -> str:
@@ -132,7 +134,16 @@ def parse_manifest(manifest: Mapping[str, Any]) -> Manifest:
     """`manifest` is dbt's manifest.json as a dict."""
     nodes = manifest["nodes"].values()
     models = [_model(node) for node in nodes if node["resource_type"] in ("model", "seed")]
-    sources = [Source(node["unique_id"], node["schema"], node["identifier"]) for node in manifest["sources"].values()]
+    sources = [
+        Source(
+            node["unique_id"],
+            node["schema"],
+            node["identifier"],
+            node["original_file_path"],
+            node["config"].get("meta", {}),
+        )
+        for node in manifest["sources"].values()
+    ]
     owners = [item["owner"] for kind in ("groups", "exposures") for item in manifest[kind].values()]
     return Manifest(
         models={model.key: model for model in models},

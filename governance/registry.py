@@ -115,6 +115,13 @@ class DraftParameters(DatasetParameters):
     """Whether it holds contact data, names or ids of people; its columns are not classed one by one."""
 
 
+class SourceParameters(Strict):
+    """What a table of raw declares."""
+
+    owner: str
+    """Team that answers for the system it comes from."""
+
+
 class ColumnParameters(Strict):
     """What a column says of itself beside its type. `term` is a name in the dictionary."""
 
@@ -160,12 +167,12 @@ def judge_registry(manifest: Manifest) -> tuple[dict[str, Dataset], list[Fault]]
     faults: list[Fault] = []
     for model in manifest.models.values():
         if not model.is_governed:
-            faults += _validate(DraftParameters, model.meta, model, model.name, complete=False)[1]
+            faults += _validate(DraftParameters, model.meta, model.yaml, model.name, complete=False)[1]
             continue
-        parameters, wrong = _validate(DatasetParameters, model.meta, model, model.name)
+        parameters, wrong = _validate(DatasetParameters, model.meta, model.yaml, model.name)
         columns: dict[str, ColumnParameters] = {}
         for column in model.columns.values():
-            declared, wrong_column = _validate(ColumnParameters, column.meta, model, f"{model.name}.{column.name}")
+            declared, wrong_column = _validate(ColumnParameters, column.meta, model.yaml, f"{model.name}.{column.name}")
             wrong += wrong_column
             if declared:
                 columns[column.name] = declared
@@ -175,6 +182,11 @@ def judge_registry(manifest: Manifest) -> tuple[dict[str, Dataset], list[Fault]]
             datasets[model.key] = dataset
             faults += _judge(dataset, manifest)
         faults += _misclassed(model, columns)
+    for source in manifest.sources.values():
+        declared_source, wrong = _validate(SourceParameters, source.meta, source.file, source.key)
+        faults += wrong
+        if declared_source:
+            faults += _no_team(manifest, source.file, source.key, "owner", declared_source.owner)
     return datasets, sorted(set(faults))
 
 
@@ -184,7 +196,7 @@ def shortest_refresh_minutes(datasets: Mapping[str, Dataset]) -> int:
 
 
 def _validate(
-    kind: type[Kind], meta: Mapping[str, Any], model: Model, subject: str, *, complete: bool = True
+    kind: type[Kind], meta: Mapping[str, Any], file: str, subject: str, *, complete: bool = True
 ) -> tuple[Kind | None, list[Fault]]:
     try:
         return kind.model_validate(meta), []
@@ -195,15 +207,13 @@ def _validate(
             if one["type"] == "missing":
                 if complete:
                     what = f"declares no {name}"
-                    faults.append(Fault(model.yaml, subject, what, f"add `{name}` to its meta: {_help(kind, name)}"))
+                    faults.append(Fault(file, subject, what, f"add `{name}` to its meta: {_help(kind, name)}"))
             elif one["type"] == "extra_forbidden":
                 known = ", ".join(kind.model_fields)
-                faults.append(
-                    Fault(model.yaml, subject, f"{name} is no key of meta", f"remove it, or write one of {known}")
-                )
+                faults.append(Fault(file, subject, f"{name} is no key of meta", f"remove it, or write one of {known}"))
             else:
                 what = f"{name} is {one['input']!r}: {one['msg']}"
-                faults.append(Fault(model.yaml, subject, what, f"it is {_help(kind, name)}"))
+                faults.append(Fault(file, subject, what, f"it is {_help(kind, name)}"))
         return None, faults
 
 
@@ -218,10 +228,6 @@ def _judge(dataset: Dataset, manifest: Manifest) -> list[Fault]:
     """What no single field can know: that teams, columns, tests and dbt's own configuration agree with it."""
     model, parameters = dataset.model, dataset.parameters
     faults: list[tuple[str, str]] = []
-    for role in ("owner", "steward"):
-        team = getattr(parameters, role)
-        if team not in manifest.teams:
-            faults.append((f"{role} {team} is no team", f"name one of {', '.join(sorted(manifest.teams))}"))
     if not model.group:
         faults.append(("belongs to no consistency group", "set its group in dbt_project.yml"))
     if not model.description:
@@ -250,7 +256,17 @@ def _judge(dataset: Dataset, manifest: Manifest) -> list[Fault]:
         faults.append(
             (f"retention is {parameters.retention.value}, but it {rebuilt}", "make full_refresh and retention agree")
         )
-    return [Fault(model.yaml, model.name, what, advice) for what, advice in faults]
+    return [
+        *_no_team(manifest, model.yaml, model.name, "owner", parameters.owner),
+        *_no_team(manifest, model.yaml, model.name, "steward", parameters.steward),
+        *(Fault(model.yaml, model.name, what, advice) for what, advice in faults),
+    ]
+
+
+def _no_team(manifest: Manifest, file: str, subject: str, role: str, team: str) -> list[Fault]:
+    """A fault when nobody is reached by the name."""
+    advice = f"name one of {', '.join(sorted(manifest.teams))}"
+    return [] if team in manifest.teams else [Fault(file, subject, f"{role} {team} is no team", advice)]
 
 
 _OF_ONE_TABLE = ("not_null", "unique", "accepted_values", "unique_combination")

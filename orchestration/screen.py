@@ -109,12 +109,15 @@ def show_report(report: Report, *, as_json: bool) -> None:
 
 
 def show_checks(results: list[CheckOutcome], *, as_json: bool) -> None:
+    """One line a part that is well, one line a fault of the others."""
     if as_json:
         _print_json({"checks": [result.model_dump() for result in results]})
         return
     for result in results:
-        mark = f"[red]fault[/] {result.fault}" if result.fault else f"[green]ok[/] {result.summary}"
-        console.print(f"{result.name}: {mark}")
+        if not result.fault:
+            console.print(f"{result.name}: [green]ok[/] {escape(result.summary)}", soft_wrap=True)
+        for fault in (result.fault or "").splitlines():
+            console.print(f"{result.name}: [red]fault[/] {escape(fault)}", soft_wrap=True)
 
 
 def show_terms(records: list[dict[str, Any]], *, as_json: bool) -> None:

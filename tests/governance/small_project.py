@@ -45,6 +45,10 @@ class SmallProject:
         )
         self.loan["columns"]["principal_owed"]["constraints"] = []
         self.customer = self.model("gray", "dim_customer", {}, {})
+        self.source: dict[str, Any] = {
+            "unique_id": "source.loan", "schema": "raw_ledger", "identifier": "m_loan", "config": {"meta": {"owner": "risk"}},
+            "original_file_path": "models/sources.yml",
+        }  # fmt: skip
         self.nodes["test.relationship"] = {
             "resource_type": "test", "name": "relationships_fct_loan_person_key", "column_name": "person_key",
             "test_metadata": {"name": "relationships", "kwargs": {"to": "ref('dim_customer')", "field": "person_key"}},
@@ -90,7 +94,7 @@ class SmallProject:
         return parse_manifest(
             {
                 "nodes": self.nodes,
-                "sources": {},
+                "sources": {"source.loan": self.source},
                 "docs": docs,
                 "exposures": {"e": {"owner": platform}},
                 "groups": {"g": {"name": "portfolio", "owner": owner}},

@@ -122,6 +122,16 @@ def test_a_column_without_a_class_is_named(project: SmallProject) -> None:
     assert fault.startswith("models/fct_loan.yml: fct_loan.loan_id: declares no pii; add `pii` to its meta: ")
 
 
+def test_a_source_has_an_owner_who_is_a_team(project: SmallProject) -> None:
+    project.source["config"]["meta"] = {}
+    (fault,) = faults(project)
+    assert fault.startswith("models/sources.yml: raw_ledger.m_loan: declares no owner; add `owner` to its meta: ")
+    project.source["config"]["meta"] = {"owner": "nobody"}
+    assert faults(project) == [
+        "models/sources.yml: raw_ledger.m_loan: owner nobody is no team; name one of data-platform, risk"
+    ]
+
+
 def test_a_draft_may_leave_out_everything_and_invent_nothing(project: SmallProject) -> None:
     project.customer["config"]["meta"] = {"personal_data": True}
     assert faults(project) == []

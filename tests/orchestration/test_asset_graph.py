@@ -9,8 +9,12 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from governance.manifest import read_manifest
+from governance.registry import read_registry
 from lendloop.errors import ConfigurationError
+from lendloop.settings import load_settings
 from orchestration.definitions import build_defs
+from orchestration.jobs import cron_of
 
 SNAPSHOT = Path(__file__).with_name("asset_graph.json")
 
@@ -66,6 +70,33 @@ def test_trusted_and_raw_assets_have_freshness_policies(definitions: dg.Definiti
         if key.path[0] in ("trusted", "kpi") and graph.get(key).freshness_policy is None
     ]
     assert without == []
+
+
+def test_owners_freshness_and_terms_of_assets_are_those_of_the_registry(definitions: dg.Definitions) -> None:
+    datasets = read_registry(read_manifest(load_settings().home))
+    graph = definitions.resolve_asset_graph()
+    for dataset in datasets.values():
+        node = graph.get(dg.AssetKey(dataset.key.split(".")))
+        promised = dataset.parameters.freshness
+        assert node.owners == [f"team:{dataset.parameters.owner}"]
+        assert node.freshness_policy == dg.FreshnessPolicy.time_window(promised.fail, promised.warn)
+        columns = node.metadata["dagster/column_schema"].columns
+        assert {column.name: column.tags["term"] for column in columns} == {
+            name: column.term for name, column in dataset.columns.items()
+        }
+        assert not [column.name for column in columns if "- kind" in (column.description or "")]
+    assert graph.get(dg.AssetKey(["gray", "stg_ledger__loans"])).owners == ["team:risk"]
+
+
+@pytest.mark.parametrize(
+    ("minutes", "cron"), [(15, "*/15 * * * *"), (60, "0 */1 * * *"), (180, "0 */3 * * *"), (1440, "0 0 * * *")]
+)
+def test_the_schedule_follows_the_shortest_refresh(minutes: int, cron: str) -> None:
+    assert cron_of(minutes) == cron
+
+
+def test_without_a_setting_passes_start_as_often_as_the_datasets_ask(definitions: dg.Definitions) -> None:
+    assert [one.cron_schedule for one in definitions.get_repository_def().schedule_defs] == ["*/15 * * * *"]
 
 
 @pytest.mark.parametrize(("environment", "running"), [("local", False), ("prod", True)])

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from orchestration.check import check_all
+from orchestration.check import CheckOutcome, check_all
 from orchestration.cli import main
+from orchestration.screen import show_checks
 
 
 def lendloop(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -59,3 +60,12 @@ def test_the_check_covers_dictionary_and_registry(capsys: pytest.CaptureFixture[
     outcomes = {outcome.name: outcome for outcome in check_all()}
     assert outcomes["registry"].summary.startswith("24 datasets")
     assert outcomes["dictionary"].summary == out.strip()
+
+
+def test_each_fault_of_a_check_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    line = "models/x.yml: fct_loan: declares no owner; add `owner` to its meta: " + "a long advice [1] " * 20
+    show_checks(
+        [CheckOutcome(name="registry", fault=f"{line}\n{line}"), CheckOutcome(name="rules", summary="well")],
+        as_json=False,
+    )
+    assert capsys.readouterr().out.split("\n") == [f"registry: fault {line}"] * 2 + ["rules: ok well", ""]
