@@ -51,7 +51,7 @@ _TABLES = {
             'NGN' as currency, cast(1000 as decimal(19, 6)) as requested_amount,
             cast(500 + number % 1000 + case when hash(number, $day::integer) % 1000000 < 1000000 * $changed::double
                 then $day::integer else 0 end as decimal(19, 6)) as approved_amount,
-            'approved' as status, $first::timestamptz - interval 6 day as applied_at,
+            'approved' as application_status, $first::timestamptz - interval 6 day as applied_at,
             $first::timestamptz - interval 5 day as approved_at,
             case when hash(number, $day::integer, 'gone') % 1000000 < 1000000 * $gone::double * $day::integer
                 then $as_of::timestamptz end as accepted_at,
