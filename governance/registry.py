@@ -106,6 +106,8 @@ class DatasetParameters(Strict):
     """A date or an instant by whose months the published files are cut."""
     publish_version: list[str] = Field(default_factory=list)
     """Columns that change whenever a row does."""
+    deprecated: str | None = None
+    """Why it goes, or the day it goes first: no audience or rule reads it from then on."""
 
 
 class DraftParameters(DatasetParameters):
@@ -129,6 +131,10 @@ class ColumnParameters(Strict):
     """The name of a doc block in models/dictionary."""
     pii: PersonalData
     """Class of personal data: none, pseudonym, contact or name."""
+    pii_lowered: str | None = None
+    """Why it leads less close to a person than what it is made of."""
+    deprecated: str | None = None
+    """Why it goes, or the day it goes first: no audience or rule uses it from then on."""
 
 
 @dataclass(frozen=True)

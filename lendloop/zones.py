@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import duckdb
@@ -86,6 +87,51 @@ def load_manifest(home: Home) -> dict[str, Any]:
                 marker.write_text(key)
     result: dict[str, Any] = json.loads(manifest.read_text())
     return result
+
+
+def compiled_models(home: Home) -> dict[str, list[str]]:
+    """The SQL of every SQL model by its id, as dbt renders it: for a first build and, where it differs, for a later one.
+
+    Made without the warehouse, anew only when a file of the project changed. Raises PermanentError when it does not compile.
+    """
+    key = project_fingerprint()
+    file = home.dbt / "compiled.json"
+    if not _is_compiled(file, key):
+        load_manifest(home)
+        with file_lock(home.locks / "manifest.lock", "compiling the dbt project", 120):
+            if not _is_compiled(file, key):
+                draft = file.with_suffix(".tmp")
+                draft.write_text(json.dumps({"key": key, "models": _compile(home)}))
+                os.replace(draft, file)
+    result: dict[str, list[str]] = json.loads(file.read_text())["models"]
+    return result
+
+
+def _is_compiled(file: Path, key: str) -> bool:
+    return file.exists() and json.loads(file.read_text())["key"] == key
+
+
+def _compile(home: Home) -> dict[str, list[str]]:
+    """In a file of its own with the warehouse's name; for a later build with the tables that its incremental models look for."""
+    parsed = _invoke(home, ["parse", "--no-write-json"], target="local")
+    compiled: dict[str, list[str]] = {}
+    with TemporaryDirectory(dir=home.dbt) as folder:
+        warehouse = Path(folder) / home.warehouse.name
+        for selection in ("resource_type:model", "config.materialized:incremental"):
+            manifest = parsed.deepcopy()
+            arguments = ["compile", "--no-write-json", "--select", selection]
+            _invoke(home, arguments, target="local", warehouse=warehouse, manifest=manifest)
+            with duckdb.connect(str(warehouse)) as connection:
+                for unique_id, node in manifest.nodes.items():
+                    if node.resource_type.value != "model" or node.language != "sql":
+                        continue
+                    if node.config.materialized == "incremental":
+                        connection.execute(f'create schema if not exists "{node.schema}"')
+                        connection.execute(f'create table if not exists "{node.schema}"."{node.alias}" (built boolean)')
+                    variants = compiled.setdefault(unique_id, [])
+                    if node.compiled_code and node.compiled_code not in variants:
+                        variants.append(node.compiled_code)
+    return compiled
 
 
 def _is_current(manifest: Path, marker: Path, key: str) -> bool:
@@ -260,10 +306,21 @@ def _build(home: Home, settings: Settings, manifest: Mapping[str, Any]) -> list[
     ]
 
 
-def _invoke(home: Home, arguments: list[str], *, target: str, hash_key: str = "") -> Any:
-    """Run dbt in this process, and let go of the warehouse and of its environment whatever happens."""
+def _invoke(
+    home: Home,
+    arguments: list[str],
+    *,
+    target: str,
+    hash_key: str = "",
+    warehouse: Path | None = None,
+    manifest: Any = None,
+) -> Any:
+    """Run dbt in this process, and let go of the warehouse and of its environment whatever happens.
+
+    `warehouse` is another file to build in; `manifest` is the result of a `parse`, which is then not done again.
+    """
     variables = {
-        "LENDLOOP_WAREHOUSE": str(home.warehouse),
+        "LENDLOOP_WAREHOUSE": str(warehouse or home.warehouse),
         "LENDLOOP_MEMORY_LIMIT": memory_limit(),
         "LENDLOOP_HASH_KEY": hash_key,
         "DBT_TARGET_PATH": str(home.dbt / "target"),
@@ -278,7 +335,7 @@ def _invoke(home: Home, arguments: list[str], *, target: str, hash_key: str = ""
         folders = ["--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT), "--target", target]
         quiet = ["--log-level", "none", "--log-level-file", "info", "--no-use-colors"]
         try:
-            outcome = dbtRunner().invoke([*arguments, *folders, *quiet])
+            outcome = dbtRunner(manifest=manifest).invoke([*arguments, *folders, *quiet])
         finally:
             DuckDBConnectionManager.close_all_connections()
     if outcome.exception is not None:

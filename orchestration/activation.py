@@ -17,11 +17,14 @@ from activation.alerts import (
 )
 from activation.audiences import Audience, sync_audience
 from activation.rules import Rule, evaluate_rule
+from governance.lineage import Graph
 from lendloop.clock import Clock
 from lendloop.errors import LendloopError
 from lendloop.passes import overdue
 from lendloop.settings import Settings
 from lendloop.source_status import read_status
+from orchestration.columns import column_metadata
+from orchestration.lineage import OUTBOX
 from orchestration.names import RULE_CHECK
 from orchestration.plots import table
 from orchestration.relay import relay_events
@@ -47,9 +50,10 @@ def _upstream(sql_tables: Sequence[str], groups: Mapping[str, str]) -> list[dg.A
     return [CATALOGUE, *(group_key(name) for name in sorted({groups[key] for key in sql_tables if key in groups}))]
 
 
-def audience_asset(audience: Audience, groups: Mapping[str, str]) -> dg.AssetsDefinition:
+def audience_asset(audience: Audience, groups: Mapping[str, str], graph: Graph) -> dg.AssetsDefinition:
     """The step that plans an audience and delivers what changed. `groups` maps `schema.table` to its group."""
     key = audience_key(audience)
+    columns = column_metadata(graph, f"audiences.{audience.audience}")
 
     @dg.multi_asset(
         name=f"sync_{audience.audience}",
@@ -61,7 +65,11 @@ def audience_asset(audience: Audience, groups: Mapping[str, str]) -> dg.AssetsDe
                 kinds=set(audience.destinations.names()),
                 owners=[f"team:{audience.owner}"],
                 description=audience.title,
-                metadata={"version": str(audience.version), "sql": dg.MetadataValue.md(f"```sql\n{audience.sql}\n```")},
+                metadata={
+                    "version": str(audience.version),
+                    "sql": dg.MetadataValue.md(f"```sql\n{audience.sql}\n```"),
+                    **columns,
+                },
             )
         ],
         check_specs=[
@@ -94,6 +102,7 @@ def audience_asset(audience: Audience, groups: Mapping[str, str]) -> dg.AssetsDe
                 "unknown": report.unknown,
                 "requests": report.requests,
                 "held_back": table(["reason", "people"], sorted(report.held_back.items())),
+                **columns,
             },
         )
         yield dg.AssetCheckResult(
@@ -110,8 +119,9 @@ def audience_asset(audience: Audience, groups: Mapping[str, str]) -> dg.AssetsDe
     return sync
 
 
-def rules_asset(rules: Sequence[Rule], groups: Mapping[str, str]) -> dg.AssetsDefinition:
+def rules_asset(rules: Sequence[Rule], groups: Mapping[str, str], graph: Graph) -> dg.AssetsDefinition:
     """One step evaluates every rule; each is an asset with the check that it holds."""
+    columns = {rule.rule: column_metadata(graph, f"rules.{rule.rule}") for rule in rules}
 
     @dg.multi_asset(
         name="evaluate_rules",
@@ -123,7 +133,7 @@ def rules_asset(rules: Sequence[Rule], groups: Mapping[str, str]) -> dg.AssetsDe
                 kinds={"sql", "alert"},
                 owners=[f"team:{rule.owner}"],
                 description=rule.title,
-                metadata={"severity": rule.severity, "sla_hours": rule.sla_hours},
+                metadata={"severity": rule.severity, "sla_hours": rule.sla_hours, **columns[rule.rule]},
             )
             for rule in rules
         ],
@@ -139,7 +149,7 @@ def rules_asset(rules: Sequence[Rule], groups: Mapping[str, str]) -> dg.AssetsDe
             if result.error:
                 context.log.error(f"{rule.rule}: {result.error}")
             metadata: dict[str, Any] = {"findings": result.findings, **result.metadata}
-            yield dg.MaterializeResult(asset_key=rule_key(rule), metadata=metadata)
+            yield dg.MaterializeResult(asset_key=rule_key(rule), metadata=metadata | columns[rule.rule])
             yield dg.AssetCheckResult(
                 check_name=RULE_CHECK,
                 asset_key=rule_key(rule),
@@ -151,8 +161,9 @@ def rules_asset(rules: Sequence[Rule], groups: Mapping[str, str]) -> dg.AssetsDe
     return evaluate
 
 
-def alerts_asset(rules: Sequence[Rule]) -> dg.AssetsDefinition:
+def alerts_asset(rules: Sequence[Rule], graph: Graph) -> dg.AssetsDefinition:
     """The step that turns findings and failures into alerts, and delivers what is due."""
+    columns = column_metadata(graph, OUTBOX)
 
     @dg.multi_asset(
         name="notify",
@@ -164,6 +175,7 @@ def alerts_asset(rules: Sequence[Rule]) -> dg.AssetsDefinition:
                 kinds={"slack", "email"},
                 owners=["team:data-platform"],
                 description="Alerts and their outbox: who was told what, and what was held back and why.",
+                metadata=columns,
             )
         ],
         check_specs=[dg.AssetCheckSpec(NOTIFIED, asset=ALERTS, description="No notification failed for good.")],
@@ -172,7 +184,7 @@ def alerts_asset(rules: Sequence[Rule]) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, hub: Hub
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         advanced, delivered = run_alerts(context.instance, hub, rules)
-        yield dg.MaterializeResult(asset_key=ALERTS, metadata={**_numbers(advanced), **_numbers(delivered)})
+        yield dg.MaterializeResult(asset_key=ALERTS, metadata={**_numbers(advanced), **_numbers(delivered), **columns})
         yield dg.AssetCheckResult(
             check_name=NOTIFIED, asset_key=ALERTS, passed=not delivered.failed, metadata=_numbers(delivered)
         )

@@ -1,4 +1,4 @@
-"""The `lendloop` command: run, status, check, doctor, backup, restore, prune, replay, dictionary, demo, dev,
+"""The `lendloop` command: run, status, check, lineage, doctor, backup, restore, prune, replay, dictionary, demo, dev,
 sandbox.
 
 Every command calls what the sensors and assets call. Exit status: 0 done, 1 something that should
@@ -73,6 +73,22 @@ def check(as_json: Json = False) -> None:
     results = check_all()
     show_checks(results, as_json=as_json)
     raise typer.Exit(2 if any(result.fault for result in results) else 0)
+
+
+@app.command()
+def lineage(
+    column: Annotated[str, typer.Argument(help="zone.table.column, or its end as long as that is clear.")],
+    up: Annotated[bool, typer.Option("--up", help="Only what it is made of.")] = False,
+    down: Annotated[bool, typer.Option("--down", help="Only what is made of it.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Where a column comes from, and where it goes: from a field of a source to KPIs, audiences and alerts."""
+    from lendloop.settings import load_settings
+    from orchestration.lineage import load_definitions
+    from orchestration.lineage_tree import show_lineage
+
+    graph = load_definitions(load_settings()).graph
+    show_lineage(graph, graph.find(column), up=up or not down, down=down or not up, as_json=as_json)
 
 
 @app.command()

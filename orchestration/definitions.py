@@ -11,14 +11,13 @@ from typing import Any
 
 import dagster as dg
 
-from activation.audiences import load_audiences
-from activation.rules import load_rules
 from governance.manifest import parse_manifest
 from governance.registry import read_registry
 from lendloop.settings import Settings, load_settings
 from lendloop.zones import load_manifest, publishable_tables
 from orchestration.activation import alerts_asset, audience_asset, rules_asset
 from orchestration.jobs import automation, retention_asset, verdict_asset
+from orchestration.lineage import load_definitions
 from orchestration.resources import Hub
 from orchestration.sources import raw_specs, source_assets
 from orchestration.zones import group_specs, zones_asset
@@ -35,17 +34,17 @@ def build_defs(settings: Settings | None = None, resource_overrides: Mapping[str
     manifest = load_manifest(settings.home)
     datasets = read_registry(parse_manifest(manifest))
     groups = {table.key: table.group for table in publishable_tables(manifest)}
-    audiences = load_audiences(settings.definitions / "audiences")
-    rules = load_rules(settings.definitions)
+    definitions = load_definitions(settings)
+    audiences, rules, graph = definitions.audiences, definitions.rules, definitions.graph
     assets = dg.Definitions(
         assets=[
             *raw_specs(),
             *source_assets(),
-            zones_asset(manifest, datasets),
+            zones_asset(manifest, datasets, graph),
             *group_specs(manifest),
-            *(audience_asset(audience, groups) for audience in audiences),
-            *([rules_asset(rules, groups)] if rules else []),
-            alerts_asset(rules),
+            *(audience_asset(audience, groups, graph) for audience in audiences),
+            *([rules_asset(rules, groups, graph)] if rules else []),
+            alerts_asset(rules, graph),
             verdict_asset(audiences),
             retention_asset,
         ],

@@ -11,11 +11,13 @@ from typing import Any
 import dagster as dg
 import duckdb
 
-from governance.registry import ColumnParameters, Dataset
+from governance.lineage import Graph
+from governance.registry import Dataset
 from ingestion.tables import TABLES, Source
 from lendloop.home import Home
 from lendloop.publish import Catalog, read_catalog
-from lendloop.zones import BuildReport, NodeResult, build_and_publish, meaning_of, tested_model
+from lendloop.zones import BuildReport, NodeResult, build_and_publish, tested_model
+from orchestration.columns import column_metadata
 from orchestration.plots import line_plot, table
 from orchestration.resources import Hub
 from orchestration.sources import source_key
@@ -87,7 +89,7 @@ def _deps(manifest: Mapping[str, Any], node: Mapping[str, Any]) -> list[dg.Asset
     return list(dict.fromkeys([*keys, *(source_key(source) for source in sorted(sources))]))
 
 
-def _spec(manifest: Mapping[str, Any], node: Mapping[str, Any], dataset: Dataset | None) -> dg.AssetSpec:
+def _spec(manifest: Mapping[str, Any], node: Mapping[str, Any], dataset: Dataset | None, graph: Graph) -> dg.AssetSpec:
     """A model as an asset. `dataset` is what it promises; None for a draft, which its group's owner answers for."""
     group = str(node.get("group") or "customer")
     group_owner = next(item["owner"]["name"] for item in manifest["groups"].values() if item["name"] == group)
@@ -101,12 +103,7 @@ def _spec(manifest: Mapping[str, Any], node: Mapping[str, Any], dataset: Dataset
         skippable=True,
         tags={"consistency_group": group},
         metadata={
-            "dagster/column_schema": dg.TableSchema(
-                [
-                    _column(name, column, dataset.columns[name] if dataset else None)
-                    for name, column in node["columns"].items()
-                ]
-            ),
+            **column_metadata(graph, f"{node['schema']}.{node['alias']}", node["columns"]),
             "consistency_group": group,
             "materialized": str(node["config"].get("materialized", "seed")),
         }
@@ -116,15 +113,6 @@ def _spec(manifest: Mapping[str, Any], node: Mapping[str, Any], dataset: Dataset
         )
         if dataset
         else None,
-    )
-
-
-def _column(name: str, column: Mapping[str, Any], declared: ColumnParameters | None) -> dg.TableColumn:
-    return dg.TableColumn(
-        name,
-        column.get("data_type") or "",
-        description=meaning_of(column["description"]),
-        tags={"term": declared.term, "personal_data": declared.pii.value} if declared else None,
     )
 
 
@@ -161,7 +149,7 @@ def group_specs(manifest: Mapping[str, Any]) -> list[dg.AssetSpec]:
     ]
 
 
-def zones_asset(manifest: Mapping[str, Any], datasets: Mapping[str, Dataset]) -> dg.AssetsDefinition:
+def zones_asset(manifest: Mapping[str, Any], datasets: Mapping[str, Dataset], graph: Graph) -> dg.AssetsDefinition:
     """One step: dbt build, audit by consistency group, publication. `datasets` is the registry.
 
     Choosing some of its tables builds all, since a publication is one consistent set; it then reports on the chosen.
@@ -172,7 +160,10 @@ def zones_asset(manifest: Mapping[str, Any], datasets: Mapping[str, Dataset]) ->
         name="build_and_publish",
         can_subset=True,
         specs=[
-            *(_spec(manifest, node, datasets.get(f"{node['schema']}.{node['alias']}")) for node in nodes.values()),
+            *(
+                _spec(manifest, node, datasets.get(f"{node['schema']}.{node['alias']}"), graph)
+                for node in nodes.values()
+            ),
             dg.AssetSpec(
                 CATALOGUE,
                 deps=[
@@ -211,7 +202,7 @@ def zones_asset(manifest: Mapping[str, Any], datasets: Mapping[str, Dataset]) ->
             if report.skipped or result.kind == "test" or not result.ok or result.unique_id not in nodes:
                 continue
             if node_key(nodes[result.unique_id]) in chosen:
-                yield _materialized(nodes[result.unique_id], result, samples)
+                yield _materialized(nodes[result.unique_id], result, samples, graph)
         if CATALOGUE in chosen:
             yield _catalogue(report)
         for result in report.nodes:
@@ -255,14 +246,14 @@ def _catalogue(report: BuildReport) -> dg.MaterializeResult[None]:
 
 
 def _materialized(
-    node: Mapping[str, Any], result: NodeResult, samples: Mapping[str, dict[str, Any]]
+    node: Mapping[str, Any], result: NodeResult, samples: Mapping[str, dict[str, Any]], graph: Graph
 ) -> dg.MaterializeResult[None]:
     metadata: dict[str, Any] = {"duration_s": result.duration_s, "dbt_status": result.status}
     if result.rows is not None:
         metadata["dagster/row_count"] = result.rows
-    return dg.MaterializeResult(
-        asset_key=node_key(node), metadata=metadata | samples.get(f"{node['schema']}.{node['alias']}", {})
-    )
+    key = f"{node['schema']}.{node['alias']}"
+    metadata |= column_metadata(graph, key, node["columns"]) | samples.get(key, {})
+    return dg.MaterializeResult(asset_key=node_key(node), metadata=metadata)
 
 
 def _checked(node: Mapping[str, Any], test: Mapping[str, Any], result: NodeResult) -> dg.AssetCheckResult:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from governance.lineage import Graph
     from tests.postgres import Server
 
 for _name in [name for name in os.environ if name.startswith("LENDLOOP_") and name != "LENDLOOP_NO_SKIPS"]:
@@ -28,6 +29,15 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest
     monkeypatch.setitem(Settings.model_config, "env_file", None)
     monkeypatch.setenv("LENDLOOP_HOME", str(tmp_path / "home"))
     return monkeypatch
+
+
+@pytest.fixture(scope="session")
+def graph(tmp_path_factory: pytest.TempPathFactory) -> Graph:
+    """The lineage of this project's columns."""
+    from governance.lineage import load_graph
+    from lendloop.settings import load_settings
+
+    return load_graph(load_settings(LENDLOOP_HOME=tmp_path_factory.mktemp("lineage")).home)
 
 
 @pytest.fixture(scope="session")

@@ -9,12 +9,13 @@ import json
 import re
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
-from activation.sqlguard import GuardedQuery, guard_sql
+from activation.door import Door, judge_audience, with_way
+from activation.sqlguard import GuardedQuery, ZoneError, guard_sql
 from lendloop.errors import ConfigurationError
 from lendloop.settings import SourceName
 
@@ -82,11 +83,16 @@ class Guards(_Strict):
 class BlueshiftTarget(_Strict):
     """A custom user list. Its name is neutral, since staff of the vendor and its users see it."""
 
+    may_have: ClassVar[frozenset[str]] = frozenset({"none", "contact", "name"})
+    """Classes of personal data: what a message needs. Our own keys of people stay here."""
+
     list: str = Field(pattern=r"^ll_[a-z]_[0-9]{3}$", description="ll_<letter>_<number>: says nothing about people")
 
 
 class DropTarget(_Strict):
     """Files under exports/<audience>/, the whole membership each time it changes."""
+
+    may_have: ClassVar[frozenset[str]] = frozenset({"none", "pseudonym", "contact", "name"})
 
     formats: Annotated[list[Literal["csv", "jsonl"]], Field(min_length=1)] = ["csv", "jsonl"]
 
@@ -171,16 +177,16 @@ class Audience(_Strict):
         return [column for column in dict.fromkeys(named) if column != "person_key"]
 
 
-def load_audiences(folder: Path) -> list[Audience]:
+def load_audiences(folder: Path, door: Door | None = None) -> list[Audience]:
     """Read every `*.yaml` of a folder, in the order of names; none when the folder is missing.
 
-    Raises ConfigurationError that names each file and field at fault.
+    `door` holds each against the columns that it uses; without one only the files are read, as an editor does. Raises ConfigurationError that names each file and field at fault.
     """
     faults: list[str] = []
     audiences: list[Audience] = []
     for path in sorted(folder.glob("*.y*ml")) if folder.is_dir() else []:
         try:
-            audiences.append(load_audience(path))
+            audiences.append(load_audience(path, door))
         except ConfigurationError as error:
             faults.append(str(error))
     seen: dict[str, str] = {}
@@ -195,8 +201,8 @@ def load_audiences(folder: Path) -> list[Audience]:
     return audiences
 
 
-def load_audience(path: Path) -> Audience:
-    """Read one file. Raises ConfigurationError that names the file and each field at fault."""
+def load_audience(path: Path, door: Door | None = None) -> Audience:
+    """Read one file, and hold it against the door. Raises ConfigurationError that names the file and each field at fault."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
@@ -207,14 +213,17 @@ def load_audience(path: Path) -> Audience:
         audience = Audience.model_validate(content)
     except ValidationError as error:
         raise ConfigurationError(f"{path}: {'; '.join(_fault(fault) for fault in error.errors())}") from None
-    query = guard_sql(audience.sql, f"{path}: sql", parameters=PARAMETERS)
-    if not query.columns:
-        raise ConfigurationError(f"{path}: sql: name the columns of the outermost SELECT; a star hides them")
+    try:
+        query = guard_sql(audience.sql, f"{path}: sql", parameters=PARAMETERS)
+    except ZoneError as error:
+        raise (with_way(error, audience.sql, f"audiences.{audience.name}", door.graph) if door else error) from None
     if repeated := sorted({column for column in query.columns if query.columns.count(column) > 1}):
         raise ConfigurationError(f"{path}: sql: column named twice: {', '.join(repeated)}")
     if missing := [column for column in ["person_key", *audience.columns()] if column not in query.columns]:
         raise ConfigurationError(f"{path}: sql: gives no column {', '.join(missing)}")
     audience._query = query
+    if door and (faults := judge_audience(audience, door, str(path))):
+        raise ConfigurationError("\n".join(faults))
     return audience
 
 

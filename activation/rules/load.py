@@ -8,23 +8,32 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from activation.door import Door, judge_rule, with_way
 from activation.rules.model import Rule
+from activation.sqlguard import ZoneError
 from lendloop.errors import ConfigurationError
 
 
-def load_rules(folder: Path) -> list[Rule]:
+def load_rules(folder: Path, door: Door | None = None) -> list[Rule]:
     """The rules in `folder/rules/*.yaml` (or `folder/*.yaml` when it is that folder), by name.
 
-    A missing folder has none. Raises ConfigurationError that names every file and field at fault.
+    A missing folder has none. `door` holds each against the columns that it uses; without one only the files are read,
+    as an editor does. Raises ConfigurationError that names every file and field at fault.
     """
     files = folder if folder.name == "rules" else folder / "rules"
     rules: dict[str, Rule] = {}
     faults: list[str] = []
     for path in sorted([*files.glob("*.yaml"), *files.glob("*.yml")]):
         try:
-            rule = Rule.model_validate(read_yaml(path))
+            raw = read_yaml(path)
+            rule = Rule.model_validate(raw)
+            faults.extend(judge_rule(rule, door, str(path)) if door else [])
         except ValidationError as error:
             faults.extend(f"{path}: {fault}" for fault in describe(error))
+            continue
+        except ZoneError as error:
+            told = with_way(error, str(raw["sql"]), f"rules.{raw['rule']}", door.graph) if door else error
+            faults.append(f"{path}: {told}")
             continue
         except ConfigurationError as error:
             faults.append(f"{path}: {error}")

@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from activation.rules.parameters import PLACEHOLDER, NumberParameter, NumbersParameter, Parameter, identifiers
-from activation.sqlguard import GuardedQuery, guard_sql
+from activation.sqlguard import GuardedQuery, guard_formula, guard_sql
 from lendloop.settings import SourceName
 
 Severity = Literal["info", "warning", "critical"]
@@ -99,8 +99,6 @@ class Rule(_Part):
         if unknown:
             raise ValueError(f"sql: {{{sorted(unknown)[0]}}} is no dataset or column among parameters")
         columns = self.guarded.columns
-        if not columns:
-            raise ValueError("sql: name the columns it gives instead of *")
         if not self.guarded.tables:
             raise ValueError("sql: reads no table of trusted or kpi")
         missing = [name for name in (*self.entity, "value", "threshold") if name not in columns]
@@ -111,7 +109,7 @@ class Rule(_Part):
         personal = sorted(PERSONAL & set(columns))
         if personal:
             raise ValueError(f"sql: {personal[0]} is personal data; alerts name entities by key only")
-        guard_sql(f"select {self.deviance} as deviance from trusted.formula", "deviance", parameters=())
+        guard_formula(self.deviance, "deviance", ("value", "threshold"))
         for field in ("entity_label", "unit", "summary", "link"):
             names = set(PLACEHOLDER.findall(getattr(self, field))) - set(columns) - BUILT_IN
             if names:

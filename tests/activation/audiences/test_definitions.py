@@ -58,7 +58,7 @@ def test_a_missing_field_is_named_with_its_file(tmp_path: Path, field: str) -> N
         ({"channel": "fax"}, "channel: "),
         ({"sql": "select person_key, owed, currency from gray.stg_loans"}, "sql: gray.stg_loans is not in trusted and kpi"),
         ({"sql": "select person_key from trusted.fct_loan"}, "sql: gives no column owed, currency"),
-        ({"sql": "select * from trusted.fct_loan"}, "a star hides them"),
+        ({"sql": "select * from trusted.fct_loan"}, "a star hides which columns it reads"),
         ({"payload": {"phone_number": "contact.address", "days_overdue": "owed"}}, "neutral name"),
         ({"payload": {"phone_number": "contact.iban"}}, "neither a SQL column"),
         ({"payload": {"firstname": "contact.first_name"}}, "contact.address"),

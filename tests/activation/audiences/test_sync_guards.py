@@ -131,7 +131,9 @@ def test_rows_that_repeat_a_key_stop_the_plan(lender: PublishedLender, audience:
     crowd(lender, 2)
     run(lender, audience)
     doubled = audience.model_copy(update={})
-    doubled._query = guard_sql(f"select * from ({audience.sql}) union all select * from ({audience.sql})", "doubled")
+    columns = ", ".join(audience.query.columns)
+    once = f"select {columns} from ({audience.sql})"
+    doubled._query = guard_sql(f"{once} union all {once}", "doubled")
     assert "duplicate_keys: 2 rows repeat" in run(lender, doubled).errors[0]
 
 
