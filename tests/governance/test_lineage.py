@@ -34,7 +34,7 @@ OUTSTANDING = "raw_ledger.m_loan.principal_outstanding_derived"
 @pytest.mark.parametrize(
     ("column", "sources"),
     [
-        ("trusted.fct_loan.principal_amount", ["raw_ledger.m_loan.principal_amount"]),
+        ("trusted.fct_loan.loan_principal", ["raw_ledger.m_loan.principal_amount"]),
         # the least date of many instalments, then days between two dates in a CASE
         ("trusted.fct_loan.days_past_due", ["gray.markets.time_zone", DUE, *CLOCK]),
         # sums of a CASE, then a ratio of two of them
@@ -92,10 +92,10 @@ def test_steps_have_their_kind(graph: Graph) -> None:
 
 
 def test_what_decides_rows_is_not_among_what_makes_values(graph: Graph) -> None:
-    joined = "gray.int_ledger_client_market.client_id"
-    assert graph.tables["trusted.fct_account_transaction"].rows[joined] == {Way.JOIN}
-    assert joined not in upstream(graph, "trusted.fct_account_transaction.amount")
-    assert "trusted.fct_account_transaction" in graph.decides(joined)
+    joined = "gray.stg_support__tickets.requester_id"
+    assert graph.tables["trusted.fct_ticket"].rows[joined] == {Way.JOIN}
+    assert joined not in upstream(graph, "trusted.fct_ticket.created_at")
+    assert "trusted.fct_ticket" in graph.decides(joined)
 
 
 def test_a_count_of_rows_is_made_of_what_decides_them(graph: Graph) -> None:
