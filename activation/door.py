@@ -119,7 +119,9 @@ def judge_rule(rule: Rule, door: Door, file: str) -> list[str]:
     for name, column in end.columns.items():
         classes = carried_classes(door.graph, column.uses)
         if name in rule.entity and set(classes) <= {"pseudonym"}:
-            classes = {found: ref for found, ref in classes.items() if _is_hash_of_contact(door.graph, ref)}
+            carried = [ref for ref, use in sorted(column.uses.items()) if use.leaves is not Leaves.NOTHING]
+            hashes = [ref for ref in carried if _is_hash_of_contact(door.graph, ref)]
+            classes = {"pseudonym": hashes[0]} if hashes else {}
         for found, ref in classes.items():
             way = told([*way_from_source(door.graph, ref), f"{end.key}.{name}"])
             faults.append(f"{file}: sql: {name}: a message may not carry personal data of class {found}: {way}")

@@ -348,6 +348,7 @@ FINDING = "1 as value, 1 as threshold"
         ("c.person_key as key, c.phone_hash as code", r"sql: code: a message may not carry personal data of class pseudonym: raw_.*phone.* -> rules\.tried\.code"),
         ("c.person_key as key, c.person_key as code", r"sql: code: a message may not carry personal data of class pseudonym"),
         ("c.phone_hash as key", r"sql: key: a message may not carry personal data of class pseudonym: raw_.*phone_hash -> rules\.tried\.key"),
+        ("c.person_key || c.phone_hash as key", r"sql: key: a message may not carry.*phone_hash -> rules\.tried\.key"),
         ("md5(c.email_hash) as key", r"sql: key: a message may not carry"),
     ],
 )  # fmt: skip
