@@ -10,6 +10,7 @@ from lendloop.errors import PermanentError
 
 if TYPE_CHECKING:
     from governance.dictionary import Dictionary, Match
+    from governance.lineage import Graph
     from governance.manifest import Manifest
 
 dictionary_app = typer.Typer(no_args_is_help=True, help="What the company's words mean, and where they stand.")
@@ -25,12 +26,12 @@ def search(
     from governance import dictionary as terms
     from orchestration.screen import show_terms
 
-    dictionary = terms.read_dictionary(_manifest())
+    dictionary, graph = terms.read_dictionary(_manifest()), _graph()
     wanted = " ".join(word)
     matches = terms.search(dictionary, wanted)
     if not matches:
         raise PermanentError(f"nothing in the dictionary is like {wanted!r}")
-    show_terms([describe(match, dictionary) for match in matches], as_json=as_json)
+    show_terms([describe(match, dictionary, graph) for match in matches], as_json=as_json)
 
 
 @dictionary_app.command()
@@ -39,12 +40,12 @@ def show(name: Annotated[str, typer.Argument(help="A term's name.")], as_json: J
     from governance import dictionary as terms
     from orchestration.screen import show_terms
 
-    dictionary = terms.read_dictionary(_manifest())
+    dictionary, graph = terms.read_dictionary(_manifest()), _graph()
     term = dictionary.terms.get(name) or dictionary.refused.get(name)
     if term is None:
         like = ", ".join(match.term.name for match in terms.search(dictionary, name))
         raise PermanentError(f"no term is called {name}" + (f"; there is {like}" if like else ""))
-    show_terms([describe(terms.Match(term, "the term", 0), dictionary)], as_json=as_json)
+    show_terms([describe(terms.Match(term, "the term", 0), dictionary, graph)], as_json=as_json)
 
 
 @dictionary_app.command()
@@ -65,10 +66,22 @@ def summary(dictionary: Dictionary) -> str:
     )
 
 
-def describe(match: Match, dictionary: Dictionary) -> dict[str, Any]:
-    """A match as a record: the term's fields by name, how it was found, and where it stands."""
+def describe(match: Match, dictionary: Dictionary, graph: Graph) -> dict[str, Any]:
+    """A match as a record: the term's fields by name, how it was found, where it stands and what it comes from."""
+    from governance.lineage import upstream_sources
+
     term, places = match.term, list(dictionary.places.get(match.term.name, ()))
-    return {"term": term.name, "found": match.why, **term.said()} | ({"stands in": places} if places else {})
+    record: dict[str, Any] = {"term": term.name, "found": match.why, **term.said()}
+    if places:
+        record |= {"stands in": places, "comes from": {place: upstream_sources(graph, place) for place in places}}
+    return record
+
+
+def _graph() -> Graph:
+    from governance.lineage import load_graph
+    from lendloop.settings import load_settings
+
+    return load_graph(load_settings().home)
 
 
 def _manifest() -> Manifest:

@@ -21,7 +21,9 @@ def lendloop(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, 
 
 
 @pytest.mark.usefixtures("clean_environment")
-def test_a_search_answers_with_the_term_its_owner_and_where_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_search_answers_with_the_term_its_owner_where_it_stands_and_what_it_comes_from(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     status, out, _ = lendloop(capsys, "search", "portfolio", "at", "risk", "30", "--json")
     terms: list[dict[str, Any]] = json.loads(out)["terms"]
     assert status == 0
@@ -32,6 +34,8 @@ def test_a_search_answers_with_the_term_its_owner_and_where_it_stands(capsys: py
     )
     assert terms[0]["formula"].startswith("par_30_principal / outstanding_principal")
     assert terms[0]["stands in"] == ["kpi.kpi_portfolio_daily.par_30", "kpi.kpi_portfolio_market_daily.par_30"]
+    assert list(terms[0]["comes from"]) == terms[0]["stands in"]
+    assert "raw_ledger.m_loan.principal_outstanding_derived" in terms[0]["comes from"]["kpi.kpi_portfolio_daily.par_30"]
 
 
 @pytest.mark.usefixtures("clean_environment")
