@@ -17,12 +17,14 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
+from ingestion.costs import CostReader
 from ingestion.ledger import REQUIRED
 from ingestion.pipeline import has_leftovers
 from ingestion.state import SourceMemory
 from ingestion.tables import LEDGER
 from lendloop.clock import Clock
 from lendloop.doctor import Answer, Finding, probe, skew_of
+from lendloop.errors import ConfigurationError
 from lendloop.settings import SOURCES, Settings
 
 CONNECT_TIMEOUT_S = 8
@@ -170,6 +172,18 @@ def check_support(settings: Settings, clock: Clock) -> list[Finding]:
     paths = [f"incremental/{kind}/cursor.json?start_time={start}&per_page=1" for kind in ("tickets", "users")]
     calls: list[_Call] = [(f"{base}/api/v2/{path}", None, auth) for path in paths]
     return _ask("support", "Zendesk", "LENDLOOP_SUPPORT_USER, LENDLOOP_SUPPORT_TOKEN", calls)
+
+
+def check_costs(settings: Settings) -> list[Finding]:
+    """Whether the file of costs is there and has its columns."""
+    if not settings.is_configured("costs"):
+        return [_not_configured("costs")]
+    try:
+        with CostReader.open(settings) as reader:
+            found = f"{len(reader.lines)} lines of costs"
+    except ConfigurationError as error:
+        return [Finding(check="costs", state="failure", found=str(error), advice="ingestion/README.md has the columns")]
+    return [Finding(check="costs", state="ok", found=found)]
 
 
 _Call = tuple[str, dict[str, str] | None, tuple[str, str] | None]

@@ -1,7 +1,7 @@
 """Loading a source into raw, start to end: what Dagster and the command line call.
 
-What belongs here: the order of the steps. What does not: how a vendor is read (ledger, crm,
-support), what a value must be (contract), what is compared (scratch, raw), how rows are written
+What belongs here: the order of the steps. What does not: how a source is read (ledger, crm,
+support, costs), what a value must be (contract), what is compared (scratch, raw), how rows are written
 (pipeline).
 
     read what raw holds (lock)  ->  read the source  ->  compare (lock)  ->  stage with dlt  ->  load (lock)
@@ -75,6 +75,10 @@ def open_reader(source: SourceName, settings: Settings, clock: Clock) -> Abstrac
         from ingestion.crm import CrmReader
 
         return CrmReader.open(settings)
+    if source == "costs":
+        from ingestion.costs import CostReader
+
+        return CostReader.open(settings)
     from ingestion.support import SupportReader
 
     return SupportReader.open(settings, clock)

@@ -1,4 +1,4 @@
-"""dlt: the sources `crm`, `ledger` and `support`, and one pipeline for each into the warehouse.
+"""dlt: the sources `crm`, `ledger`, `support` and `costs`, and one pipeline for each into the warehouse.
 
 What belongs here: everything that knows dlt. What does not: reading vendors, casting, comparing.
 
@@ -95,7 +95,11 @@ def make_source(home: Home, source: Source, deliveries: list[Delivery], moments:
         """Zendesk: tickets, users and ticket events."""
         return _resources(dlt, deliveries, moments)
 
-    function = {"crm": crm, "ledger": ledger, "support": support}[source]
+    def costs() -> Any:
+        """The file of costs."""
+        return _resources(dlt, deliveries, moments)
+
+    function = {"crm": crm, "ledger": ledger, "support": support, "costs": costs}[source]
     return dlt.source(function, name=source, max_table_nesting=0)()
 
 

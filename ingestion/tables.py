@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 ColumnType = Literal["text", "bigint", "money", "date", "timestamp", "bool", "json"]
-Source = Literal["crm", "ledger", "support"]
+Source = Literal["crm", "ledger", "support", "costs"]
 
 MONEY_PRECISION, MONEY_SCALE = 19, 6
 """Fineract stores money as DECIMAL(19,6); raw and trusted keep it so."""
@@ -60,7 +60,7 @@ class RawTable:
     def keeps_rows(self) -> bool:
         """Whether a row with a bad value is loaded without that value: people's records are, so that an exclusion beside
         it counts; money is whole or not at all."""
-        return self.source != "ledger"
+        return self.source not in ("ledger", "costs")
 
 
 _UTC_STAMPS: dict[str, ColumnType] = {"created_on_utc": "timestamp", "last_modified_on_utc": "timestamp"}
@@ -376,4 +376,21 @@ SUPPORT: tuple[RawTable, ...] = (
     ),
 )
 
-TABLES: dict[Source, tuple[RawTable, ...]] = {"crm": CRM, "ledger": LEDGER, "support": SUPPORT}
+COSTS: tuple[RawTable, ...] = (
+    RawTable(
+        "costs",
+        "cost",
+        ("id",),
+        {
+            "id": "text",
+            "month": "date",
+            "market": "text",
+            "currency": "text",
+            "product": "text",
+            "kind": "text",
+            "amount": "money",
+        },
+    ),
+)
+
+TABLES: dict[Source, tuple[RawTable, ...]] = {"crm": CRM, "ledger": LEDGER, "support": SUPPORT, "costs": COSTS}

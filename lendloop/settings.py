@@ -19,8 +19,8 @@ from lendloop.clock import Clock, resolve_clock
 from lendloop.errors import ConfigurationError
 from lendloop.home import CHECKOUT, Home
 
-SourceName = Literal["crm", "ledger", "support"]
-SOURCES: tuple[SourceName, ...] = ("crm", "ledger", "support")
+SourceName = Literal["crm", "ledger", "support", "costs"]
+SOURCES: tuple[SourceName, ...] = ("crm", "ledger", "support", "costs")
 ENVIRONMENTS = ("local", "prod")
 _COMPANIONS = {
     "crm_url": ("crm_token",),
@@ -56,6 +56,9 @@ class Settings(BaseSettings):
     support_hardship_tags: Annotated[tuple[str, ...], NoDecode] = ("hardship",)
     crm_properties: dict[str, str] = Field(default_factory=dict)
     """HubSpot property names that differ from the defaults, as JSON: `{"contacts.sms_consent": "sms_ok"}`."""
+
+    costs_file: Path | None = None
+    """A CSV file of what the business cost, which finance keeps; ingestion/README.md has its columns."""
 
     lag_minutes: int = 60
     """How far behind the newest row a source is read again, for late commits."""
@@ -102,7 +105,7 @@ class Settings(BaseSettings):
 
     def is_configured(self, source: SourceName) -> bool:
         """Whether a source's address is set; one that is not is shown so and never an error."""
-        return getattr(self, f"{source}_url") is not None
+        return getattr(self, "costs_file" if source == "costs" else f"{source}_url") is not None
 
     def require_companions(self) -> None:
         """Raise ConfigurationError that names, at once, what each system whose address is set still lacks."""

@@ -24,7 +24,7 @@ from lendloop.errors import PermanentError
 from lendloop.home import DBT_PROJECT, Home
 from lendloop.locks import file_lock
 from lendloop.publish import Catalog, GroupState, PublishableTable, publish, read_catalog, write_catalog
-from lendloop.settings import Settings
+from lendloop.settings import SOURCES, Settings
 from lendloop.warehouse import connect_warehouse, memory_limit, warehouse_lock
 
 ZONES = ("gray", "trusted", "kpi", "contacts")
@@ -251,8 +251,9 @@ def forget_build(home: Home) -> None:
 def _inputs(connection: duckdb.DuckDBPyConnection, settings: Settings, clock: Clock) -> str:
     tables = connection.execute(
         "select table_schema, table_name from information_schema.columns"
-        " where table_schema in ('raw_ledger', 'raw_crm', 'raw_support') and column_name = '_loaded_at'"
-        " and table_name not like '\\_dlt%' escape '\\' order by all"
+        " where list_contains(?, table_schema) and column_name = '_loaded_at'"
+        " and table_name not like '\\_dlt%' escape '\\' order by all",
+        [[f"raw_{source}" for source in SOURCES]],
     ).fetchall()
     digest = hashlib.md5(project_fingerprint().encode(), usedforsecurity=False)
     digest.update(hashlib.sha256(settings.identifier_key()).digest())

@@ -93,7 +93,7 @@ def lineage(
 
 @app.command()
 def replay(
-    source: Annotated[str, typer.Argument(help="crm, ledger or support")],
+    source: Annotated[str, typer.Argument(help="crm, ledger, support or costs")],
     table: Annotated[str | None, typer.Option(help="Only this raw table.")] = None,
     as_json: Json = False,
 ) -> None:

@@ -19,6 +19,7 @@ SYSTEMS: dict[Source, tuple[str, str]] = {
     "crm": ("hubspot", "The CRM (HubSpot): contacts, applications as deals, consents and exclusions."),
     "ledger": ("fineract", "The loan ledger (Apache Fineract's tables, read by SQL)."),
     "support": ("zendesk", "Support (Zendesk): tickets, users, ticket events."),
+    "costs": ("csv", "What the business cost by month, market and kind: a CSV file that finance keeps."),
 }
 
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 from lendloop.errors import ConfigurationError
 from lendloop.locks import file_lock
 from sandbox.world.changes import Changes, compare
+from sandbox.world.costs import COSTS, write_costs
 from sandbox.world.ledger_db import LedgerDatabase
 from sandbox.world.people import START
 from sandbox.world.store import State, Store, generation_name
@@ -101,12 +102,13 @@ class World:
                 store.point(state)
             if not ours or marker is None or marker["as_of"] != as_of:
                 ledger.write_all(((name, store.table(state, name)) for name in LEDGER_TABLES), _marker(state))
+            write_costs(folder / COSTS, store.table(state, "m_loan"), _moment(state).date())
         return cls(store, ledger, url, state)
 
     @property
     def as_of(self) -> datetime:
         """The world's clock, UTC."""
-        return EPOCH + timedelta(microseconds=self._state.as_of)
+        return _moment(self._state)
 
     @property
     def version(self) -> int:
@@ -117,6 +119,11 @@ class World:
     def ledger_url(self) -> str:
         """SQLAlchemy URL of the ledger's database."""
         return self._ledger_url
+
+    @property
+    def costs_file(self) -> Path:
+        """The CSV file of what finance says each month cost."""
+        return self._store.folder / COSTS
 
     @property
     def customers(self) -> int:
@@ -164,6 +171,7 @@ class World:
             state = _save(self._store, old.customers, old.seed, old.years, as_of, compared())
             self._ledger.apply(changes, _marker(state), lambda name: self._store.table(state, name))
             self._store.point(state)
+            write_costs(self.costs_file, self._store.table(state, "m_loan"), _moment(state).date())
             self._state, self._tables = state, {}
         return {"as_of": self.as_of.isoformat(), "version": self.version, "days": days, "changes": counted}
 
@@ -190,6 +198,10 @@ def _save(
     generation = generation_name(version, os.getpid())
     store.write(tables, generation)
     return State(customers, seed, MODEL, as_of, version, generation, years)
+
+
+def _moment(state: State) -> datetime:
+    return EPOCH + timedelta(microseconds=state.as_of)
 
 
 def _described(customers: int, seed: int, years: int) -> str:
