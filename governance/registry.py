@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from governance.faults import Fault, refuse
+from governance.kpis import Declared
 from governance.manifest import DataTest, Manifest, Model
 
 
@@ -108,6 +109,8 @@ class DatasetParameters(Strict):
     """Columns that change whenever a row does."""
     deprecated: str | None = None
     """Why it goes, or the day it goes first: no audience or rule reads it from then on."""
+    kpis: list[Declared] = Field(default_factory=list)
+    """The KPIs that the dataset defines itself, as no metric can (`governance.kpis`)."""
 
 
 class DraftParameters(DatasetParameters):

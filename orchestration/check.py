@@ -19,7 +19,7 @@ class CheckOutcome(BaseModel):
 
 
 def check_all() -> list[CheckOutcome]:
-    """Check settings, dbt project, registry, dictionary, lineage, audiences, rules, routes and the asset graph.
+    """Check settings, dbt project, registry, dictionary, lineage, KPIs, audiences, rules, routes and the asset graph.
 
     Raises ConfigurationError only when the settings themselves can't be read.
     """
@@ -30,6 +30,7 @@ def check_all() -> list[CheckOutcome]:
         "registry": _registry,
         "dictionary": _dictionary,
         "lineage": _lineage,
+        "kpis": _kpis,
         "audiences": _audiences,
         "rules": _rules,
         "routes": _routes,
@@ -80,6 +81,14 @@ def _lineage(settings: Settings) -> str:
     graph = load_graph(settings.home)
     check_classes(graph)
     return f"{sum(1 for _ in graph.refs())} columns in {len(graph.tables)} tables; none marked for less than it carries"
+
+
+def _kpis(settings: Settings) -> str:
+    from governance.kpis import read_kpis
+    from lendloop.zones import load_manifest
+
+    kpis = read_kpis(load_manifest(settings.home))
+    return f"{len(kpis)} KPIs, {sum(kpi.kind == 'metric' for kpi in kpis)} of them metrics"
 
 
 def _audiences(settings: Settings) -> str:

@@ -3,8 +3,8 @@
 {% macro money(amount) %}cast({{ amount }} as decimal(19, 6)){% endmacro %}
 
 {# A ratio of two amounts or counts, NULL when there is nothing to divide by. #}
-{% macro ratio(numerator, denominator) -%}
-cast(cast({{ numerator }} as double) / nullif(cast({{ denominator }} as double), 0) as decimal(9, 6))
+{% macro ratio(numerator, denominator, type='decimal(9, 6)') -%}
+cast(cast({{ numerator }} as double) / nullif(cast({{ denominator }} as double), 0) as {{ type }})
 {%- endmacro %}
 
 {# The bucket of days past due. #}
@@ -112,4 +112,18 @@ case
 {# The stages of the funnel, in order. #}
 {% macro funnel_stages() %}
     {{ return(['eligible', 'offered', 'applied', 'approved', 'accepted', 'disbursed', 'repaid', 'repeat']) }}
+{% endmacro %}
+
+{# What is still to be paid of an instalment of stg_ledger__installments. #}
+{% macro still_due(installments) -%}
+case when {{ installments }}.is_complete then 0 else
+    greatest({{ installments }}.principal_due - {{ installments }}.principal_paid - {{ installments }}.principal_written_off, 0)
+    + greatest({{ installments }}.interest_due - {{ installments }}.interest_paid, 0)
+    + {{ installments }}.charges_due
+end
+{%- endmacro %}
+
+{# The kinds of cost that finance keeps. #}
+{% macro cost_kinds() %}
+    {{ return(['acquisition', 'onboarding', 'funding', 'servicing', 'collections']) }}
 {% endmacro %}

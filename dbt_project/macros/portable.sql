@@ -65,3 +65,11 @@
     {% set found = run_query("select count(*) from duckdb_constraints() where constraint_type = 'PRIMARY KEY' and schema_name = '" ~ relation.schema ~ "' and table_name = '" ~ relation.identifier ~ "' and constraint_column_names = ['" ~ column ~ "']") %}
     {{ return(found.columns[0].values()[0] > 0) }}
 {% endmacro %}
+
+{# Whole calendar months from one month's first day to another's. #}
+{% macro months_between(earlier, later) %}{{ return(adapter.dispatch('months_between', 'lendloop')(earlier, later)) }}{% endmacro %}
+{% macro default__months_between(earlier, later) %}cast({{ dbt.datediff(earlier, later, 'month') }} as integer){% endmacro %}
+
+{# A date plus months, as a date. #}
+{% macro plus_months(day, months) %}{{ return(adapter.dispatch('plus_months', 'lendloop')(day, months)) }}{% endmacro %}
+{% macro default__plus_months(day, months) %}cast({{ dbt.dateadd('month', months, day) }} as date){% endmacro %}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+from typing import Any
+
 import duckdb
 import pyarrow as pa
 from dbt_lab import DECLARED, SQL_TYPES, Lab
@@ -39,10 +42,20 @@ def load_world(lab: Lab, world: World) -> None:
     lab.load("raw_crm.deals", _logical(world.table("crm_deals"), "raw_crm.deals", DEAL_NAMES))
     for part in ("tickets", "users", "ticket_events"):
         lab.load(f"raw_support.{part}", _logical(world.table(f"support_{part}"), f"raw_support.{part}", {}))
+    lab.load("raw_costs.cost", _costs(world))
     with lab.connect() as con:
         con.execute("update raw_crm.contacts set _deleted_at = _loaded_at where is_archived")
         con.execute("update raw_crm.deals set _deleted_at = _loaded_at where is_archived")
     lab.set_clock(world.as_of)
+
+
+def _costs(world: World) -> list[dict[str, Any]]:
+    with world.costs_file.open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    return [
+        {**line, "id": str(number), "month": f"{line['month']}-01", "product": line["product"] or None}
+        for number, line in enumerate(lines)
+    ]
 
 
 def _logical(table: pa.Table, target: str, names: dict[str, str]) -> pa.Table:

@@ -35,7 +35,7 @@ def test_what_configured_systems_lack_is_named_all_at_once(bare: Installation) -
 def test_an_unknown_command_and_an_unknown_source_are_wrong_use(bare: Installation) -> None:
     assert bare.lendloop("rum").returncode == 2
     done = bare.lendloop("replay", "erp")
-    assert (done.returncode, done.stderr) == (2, "lendloop: unknown source 'erp': one of crm, ledger, support\n")
+    assert (done.returncode, done.stderr) == (2, "lendloop: unknown source 'erp': one of crm, ledger, support, costs\n")
 
 
 def test_verbose_adds_the_trace_to_the_one_line(bare: Installation) -> None:
@@ -48,7 +48,7 @@ def test_status_of_a_new_installation_says_that_nothing_is_there(bare: Installat
     done = bare.lendloop("status", "--json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
-    assert [source["state"] for source in report["sources"]] == ["not configured"] * 3
+    assert [source["state"] for source in report["sources"]] == ["not configured"] * 4
     assert report["datasets"] == []
 
 
@@ -76,6 +76,6 @@ def test_check_names_the_file_and_the_fault_of_a_definition(bare: Installation, 
 def test_without_any_source_a_pass_builds_empty_zones_and_says_what_is_not_configured(bare: Installation) -> None:
     bare.environment["LENDLOOP_AS_OF"] = "2026-06-30"
     report = bare.run()
-    assert [source["state"] for source in report["sources"]] == ["not configured"] * 3
+    assert [source["state"] for source in report["sources"]] == ["not configured"] * 4
     assert bare.query("select count(*) from trusted.fct_loan") == [(0,)]
     assert report["failures"] == []

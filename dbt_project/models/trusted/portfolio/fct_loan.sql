@@ -91,11 +91,7 @@ still_due as (
     select
         loan_id,
         due_on,
-        case when is_complete then 0 else
-            greatest(principal_due - principal_paid - principal_written_off, 0)
-            + greatest(interest_due - interest_paid, 0)
-            + charges_due
-        end as amount
+        {{ still_due('installments') }} as amount
     from installments
 ),
 

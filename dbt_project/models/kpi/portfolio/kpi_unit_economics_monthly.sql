@@ -1,0 +1,1 @@
+{{ metric_table(ref('agg_portfolio_monthly')) }}
