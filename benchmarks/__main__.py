@@ -12,7 +12,19 @@ from datetime import UTC, datetime
 
 from benchmarks.harness import CHECKOUT, machine, render
 
-PARTS = ("passes", "schedule", "history", "build", "sandbox", "http_sources", "push", "audiences", "alerts", "ledger")
+PARTS = (
+    "passes",
+    "schedule",
+    "history",
+    "build",
+    "sandbox",
+    "http_sources",
+    "push",
+    "audiences",
+    "identity",
+    "alerts",
+    "ledger",
+)
 KEPT = CHECKOUT / "docs" / "benchmarks.json"
 PAGE = CHECKOUT / "docs" / "benchmarks.md"
 

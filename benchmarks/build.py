@@ -22,6 +22,7 @@ import duckdb
 from benchmarks.harness import ROUNDS, Peer, Row, Size, Timing, timed_call
 from ingestion.load import load_source
 from lendloop.home import DBT_PROJECT, Home
+from lendloop.identity import write_raw_decisions
 from lendloop.publish import read_catalog
 from lendloop.settings import SOURCES, Settings, load_settings
 from lendloop.warehouse import connect_warehouse
@@ -103,6 +104,7 @@ def build_bare(home: Path, bare: Path, clock: tuple[Any, ...]) -> float:
     with connect_warehouse(Home(bare)) as connection:
         connection.execute("create or replace table raw_meta.clock (as_of timestamptz, business_date date)")
         connection.execute("insert into raw_meta.clock values (?, ?)", list(clock))
+        write_raw_decisions(connection, Home(bare))
         began = time.perf_counter()
         for name in order.static_order():
             _make(connection, nodes[name], compiled)

@@ -81,6 +81,11 @@ class Home:
         return self.root / "sandbox"
 
     @property
+    def decisions(self) -> Path:
+        """What people decided about who is who: nothing gives it again."""
+        return self.root / "identity_decisions.json"
+
+    @property
     def unfinished_restore(self) -> Path:
         """A mark that stands while a restore puts a home in place."""
         return self.root / "restore.unfinished"

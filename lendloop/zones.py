@@ -22,6 +22,7 @@ from pydantic import BaseModel, Field, TypeAdapter
 from lendloop.clock import Clock
 from lendloop.errors import PermanentError
 from lendloop.home import DBT_PROJECT, Home
+from lendloop.identity import write_raw_decisions
 from lendloop.locks import file_lock
 from lendloop.publish import Catalog, GroupState, PublishableTable, publish, read_catalog, write_catalog
 from lendloop.settings import SOURCES, Settings
@@ -83,7 +84,7 @@ def load_manifest(home: Home) -> dict[str, Any]:
     if not _is_current(manifest, marker, key):
         with file_lock(home.locks / "manifest.lock", "parsing the dbt project", 120):
             if not _is_current(manifest, marker, key):
-                _invoke(home, ["parse"], target="local")
+                invoke_dbt(home, ["parse"], target="local")
                 marker.write_text(key)
     result: dict[str, Any] = json.loads(manifest.read_text())
     return result
@@ -113,14 +114,14 @@ def _is_compiled(file: Path, key: str) -> bool:
 
 def _compile(home: Home) -> dict[str, list[str]]:
     """In a file of its own with the warehouse's name; for a later build with the tables that its incremental models look for."""
-    parsed = _invoke(home, ["parse", "--no-write-json"], target="local")
+    parsed = invoke_dbt(home, ["parse", "--no-write-json"], target="local")
     compiled: dict[str, list[str]] = {}
     with TemporaryDirectory(dir=home.dbt) as folder:
         warehouse = Path(folder) / home.warehouse.name
         for selection in ("resource_type:model", "config.materialized:incremental"):
             manifest = parsed.deepcopy()
             arguments = ["compile", "--no-write-json", "--select", selection]
-            _invoke(home, arguments, target="local", warehouse=warehouse, manifest=manifest)
+            invoke_dbt(home, arguments, target="local", warehouse=warehouse, manifest=manifest)
             with duckdb.connect(str(warehouse)) as connection:
                 for unique_id, node in manifest.nodes.items():
                     if node.resource_type.value != "model" or node.language != "sql":
@@ -202,6 +203,7 @@ def build_and_publish(settings: Settings, clock: Clock, *, force: bool = False) 
                     tables={key: table.rows for key, table in catalog.tables.items()},
                 )
             _set_clock(connection, clock)
+            write_raw_decisions(connection, home)
             models = project_fingerprint()
             _forget_incremental(connection, manifest, unhealthy, everything=catalog.models != models)
         nodes = _build(home, settings, manifest)
@@ -257,6 +259,7 @@ def _inputs(connection: duckdb.DuckDBPyConnection, settings: Settings, clock: Cl
     ).fetchall()
     digest = hashlib.md5(project_fingerprint().encode(), usedforsecurity=False)
     digest.update(hashlib.sha256(settings.identifier_key()).digest())
+    digest.update(settings.home.decisions.read_bytes() if settings.home.decisions.exists() else b"")
     for schema, table in tables:
         state = connection.execute(f'select count(*), max(_loaded_at) from "{schema}"."{table}"').fetchone()
         digest.update(f"{schema}.{table}:{state}".encode())
@@ -292,7 +295,7 @@ def _forget_incremental(
 def _build(home: Home, settings: Settings, manifest: Mapping[str, Any]) -> list[NodeResult]:
     arguments = ["build", "--exclude-resource-type", "unit_test", "--exclude-resource-type", "exposure"]
     key = settings.identifier_key().decode()
-    results = _invoke(home, [*arguments, "--no-write-json"], target=settings.env, hash_key=key)
+    results = invoke_dbt(home, [*arguments, "--no-write-json"], target=settings.env, hash_key=key)
     return [
         NodeResult(
             unique_id=result.node.unique_id,
@@ -307,7 +310,7 @@ def _build(home: Home, settings: Settings, manifest: Mapping[str, Any]) -> list[
     ]
 
 
-def _invoke(
+def invoke_dbt(
     home: Home,
     arguments: list[str],
     *,

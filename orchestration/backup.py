@@ -67,6 +67,8 @@ def make_backup(settings: Settings, clock: Clock, target: Path, *, with_warehous
                 _copy_warehouse(home, stage)
             else:
                 _copy_history(home, manifest, stage)
+        if home.decisions.exists():
+            copy_files({home.decisions: stage / home.decisions.name})
         inside = settings.hash_key is None
         if inside:
             copy_files({home.secrets / "hash.key": stage / "secrets" / "hash.key"})

@@ -1,5 +1,5 @@
-"""The `lendloop` command: run, status, kpi, check, lineage, doctor, backup, restore, prune, replay, dictionary, demo,
-dev, sandbox.
+"""The `lendloop` command: run, status, kpi, check, lineage, doctor, backup, restore, prune, replay, dictionary,
+identity, demo, dev, sandbox.
 
 Every command calls what the sensors and assets call. Exit status: 0 done, 1 something that should
 have been done failed (named), 2 wrong use or configuration. An error is one line; `--verbose` adds
@@ -188,6 +188,71 @@ def prune(
     with redirect_stdout(sys.stderr), open_instance(settings) as instance:
         pruned = prune_all(settings, settings.clock(), instance, datetime.now(UTC), dry_run=dry_run)
     show_pruned(pruned, dry_run=dry_run, as_json=as_json)
+
+
+identity = typer.Typer(no_args_is_help=True, help="Who is who: pairs to review, decisions, merges and splits.")
+app.add_typer(identity, name="identity")
+By = Annotated[str, typer.Option("--by", help="Who decides.")]
+Because = Annotated[str, typer.Option("--because", help="Why, in words.")]
+
+
+@identity.command("review")
+def identity_review(as_json: Json = False) -> None:
+    """Pairs of records that may be one person and wait for somebody to decide."""
+    from lendloop.identity import review
+    from lendloop.settings import load_settings
+    from orchestration.screen import show_list
+
+    show_list("To review", [question.model_dump(mode="json") for question in review(load_settings())], as_json=as_json)
+
+
+@identity.command("decide")
+def identity_decide(
+    pair: Annotated[str, typer.Argument(help="Two records, as the review lists them: crm:101,ledger:7")],
+    verdict: Annotated[str, typer.Argument(help="same, different, or open to take a decision back")],
+    by: By,
+    because: Because,
+    as_json: Json = False,
+) -> None:
+    """Say whether two records are one person; the next pass follows."""
+    from typing import get_args
+
+    from lendloop.identity import Verdict, decide
+    from lendloop.settings import load_settings
+    from orchestration.screen import show_record
+
+    if verdict not in get_args(Verdict):
+        raise ConfigurationError(f"unknown verdict {verdict!r}: one of {', '.join(get_args(Verdict))}")
+    decision = decide(load_settings(), pair, verdict, by=by, because=because)  # type: ignore[arg-type]
+    show_record(decision.model_dump(mode="json"), as_json=as_json)
+
+
+@identity.command("events")
+def identity_events(as_json: Json = False) -> None:
+    """Merges and splits of people, the latest first."""
+    from lendloop.identity import events
+    from lendloop.settings import load_settings
+    from orchestration.screen import show_list
+
+    show_list(
+        "Merges and splits", [event.model_dump(mode="json") for event in events(load_settings())], as_json=as_json
+    )
+
+
+@identity.command("undo")
+def identity_undo(
+    event: Annotated[str, typer.Argument(help="An event, or how it begins.")],
+    by: By,
+    because: Because,
+    as_json: Json = False,
+) -> None:
+    """Take a merge or a split back; the next pass follows, and people have the keys they had before."""
+    from lendloop.identity import undo
+    from lendloop.settings import load_settings
+    from orchestration.screen import show_list
+
+    decisions = undo(load_settings(), event, by=by, because=because)
+    show_list("Decided", [decision.model_dump(mode="json") for decision in decisions], as_json=as_json)
 
 
 @app.command()

@@ -20,7 +20,7 @@ from orchestration.jobs import automation, retention_asset, verdict_asset
 from orchestration.lineage import load_definitions
 from orchestration.resources import Hub
 from orchestration.sources import raw_specs, source_assets
-from orchestration.zones import group_specs, zones_asset
+from orchestration.zones import decision_specs, group_specs, zones_asset
 
 
 def build_defs(settings: Settings | None = None, resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
@@ -39,6 +39,7 @@ def build_defs(settings: Settings | None = None, resource_overrides: Mapping[str
     assets = dg.Definitions(
         assets=[
             *raw_specs(),
+            *decision_specs(manifest),
             *source_assets(),
             zones_asset(manifest, datasets, graph),
             *group_specs(manifest),

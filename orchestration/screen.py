@@ -143,6 +143,16 @@ def _inline(value: Any) -> str:
     return " " + (", ".join(value) if isinstance(value, list) else str(value))
 
 
+def show_list(title: str, records: list[dict[str, Any]], *, as_json: bool) -> None:
+    """Records that have the same names, as a table."""
+    if as_json:
+        _print_json(records)
+    elif not records:
+        console.print(f"{title}: none")
+    else:
+        _table(title, list(records[0]), [list(record.values()) for record in records])
+
+
 def show_findings(findings: list[Finding], *, as_json: bool) -> None:
     """One line a finding, what to do below it, and how many of each kind."""
     counts = Counter(finding.state for finding in findings)

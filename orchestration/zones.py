@@ -130,6 +130,21 @@ def _promises(dataset: Dataset) -> dict[str, Any]:
     }
 
 
+def decision_specs(manifest: Mapping[str, Any]) -> list[dg.AssetSpec]:
+    """What people decide: a raw table that no source gives."""
+    return [
+        dg.AssetSpec(
+            dg.AssetKey([declared["schema"], declared["identifier"]]),
+            group_name="raw",
+            kinds={"duckdb"},
+            owners=[f"team:{declared['source_meta']['owner']}"],
+            description=declared["description"],
+        )
+        for declared in manifest["sources"].values()
+        if declared["schema"] == "raw_identity"
+    ]
+
+
 def group_specs(manifest: Mapping[str, Any]) -> list[dg.AssetSpec]:
     """One spec for each consistency group's publication, reported by the step that publishes."""
     members: dict[str, list[dg.AssetKey]] = {}

@@ -127,3 +127,11 @@ end
 {% macro cost_kinds() %}
     {{ return(['acquisition', 'onboarding', 'funding', 'servicing', 'collections']) }}
 {% endmacro %}
+
+{# What a person may see of somebody to tell them apart: initials, the end of a phone, where a mailbox is. #}
+{% macro masked_person(first_name, last_name, phone, email, market) -%}
+coalesce(substring({{ first_name }}, 1, 1) || '…', '?') || ' ' || coalesce(substring({{ last_name }}, 1, 1) || '…', '?')
+        || ', phone ' || coalesce('…' || substring({{ phone }}, length({{ phone }}) - 1, 2), 'none')
+        || ', e-mail ' || coalesce(substring({{ email }}, 1, 1) || '…@' || {{ dbt.split_part(email, "'@'", 2) }}, 'none')
+        || ', ' || {{ market }}
+{%- endmacro %}

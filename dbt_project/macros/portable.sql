@@ -73,3 +73,8 @@
 {# A date plus months, as a date. #}
 {% macro plus_months(day, months) %}{{ return(adapter.dispatch('plus_months', 'lendloop')(day, months)) }}{% endmacro %}
 {% macro default__plus_months(day, months) %}cast({{ dbt.dateadd('month', months, day) }} as date){% endmacro %}
+
+{# A group's values of a text column in order, with commas between. #}
+{% macro listed(column) %}{{ return(adapter.dispatch('listed', 'lendloop')(column)) }}{% endmacro %}
+{% macro default__listed(column) %}array_join(sort_array(collect_list({{ column }})), ','){% endmacro %}
+{% macro duckdb__listed(column) %}string_agg({{ column }}, ',' order by {{ column }}){% endmacro %}

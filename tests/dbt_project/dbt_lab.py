@@ -66,6 +66,11 @@ class Lab:
         with self.connect() as con:
             con.execute("create schema if not exists raw_meta")
             con.execute("create or replace table raw_meta.clock (as_of timestamptz, business_date date)")
+            con.execute("create schema if not exists raw_identity")
+            con.execute(
+                "create or replace table raw_identity.decision (number integer, one varchar, other varchar, verdict varchar,"
+                " decided_by varchar, because varchar, decided_at timestamptz)"
+            )
             for name, table in DECLARED.items():
                 con.execute(f"create schema if not exists {table.schema}")
                 columns = {**table.columns, **TECHNICAL_COLUMNS}

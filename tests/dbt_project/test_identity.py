@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from dbt_lab import Lab
+
+from lendloop.errors import ConfigurationError
+from lendloop.identity import decide, events, read_decisions, review, undo, write_raw_decisions
+from lendloop.settings import Settings, load_settings
 
 MADE = datetime(2026, 1, 1, tzinfo=UTC)
 BORN = date(1990, 5, 17)
@@ -204,3 +210,113 @@ def test_contacts_forgotten_at_the_source_leave_no_text_behind(lab: Lab) -> None
     lab.load("raw_crm.contacts", [contact(111, "Not", "Aphone")])
     lab.build(*SELECT)
     assert lab.one("select count(*) from gray.int_contact_point where raw_text in ('N/A', 'not an address')") == 0
+
+
+PAIR = "crm:301,crm:302"
+
+
+@dataclass
+class Asked:
+    """A warehouse with a question in it, the settings that lead there, and everyone's key as it was first."""
+
+    lab: Lab
+    settings: Settings
+    keys: dict[str, str]
+
+    def build(self) -> None:
+        """The next pass, as far as it is about people."""
+        with self.lab.connect() as con:
+            write_raw_decisions(con, self.settings.home)
+        self.lab.build(*SELECT, "int_identity_review", "int_identity_event")
+
+    def now(self) -> dict[str, str]:
+        return dict(
+            self.lab.rows("select source_id, person_key from trusted.map_customer_source where valid_to is null")
+        )
+
+    def flagged(self) -> set[str]:
+        return {key for (key,) in self.lab.rows("select person_key from trusted.fct_suppression")}
+
+
+@pytest.fixture(scope="module")
+def asked(make_lab: Callable[[str], Lab]) -> Asked:
+    """A person of two contacts, and a contact that may be theirs: the same day of birth, names nearly, another phone."""
+    lab = make_lab("asked")
+    lab.set_clock(date(2026, 3, 31))
+    lab.load(
+        "raw_crm.contacts",
+        [
+            contact(301, "Amaka", "Nnamdi", phone="08031110001", is_fraud=True),
+            contact(302, "Amakka", "Nnamddi", phone="08031110002"),
+            contact(303, "Amakka", "Nnamddi", phone="08031110002"),
+        ],
+    )
+    settings = load_settings(_env_file=None, LENDLOOP_HOME=lab.folder)
+    settings.home.prepare()
+    asked = Asked(lab, settings, {})
+    asked.build()
+    asked.keys = asked.now()
+    return asked
+
+
+@pytest.mark.slow
+def test_who_is_probably_but_not_surely_one_person_is_asked_about_and_not_joined(asked: Asked) -> None:
+    questions = {question.pair: question for question in review(asked.settings)}
+    assert set(questions) == {PAIR, "crm:301,crm:303"}
+    assert Decimal("0.80") <= questions[PAIR].probability < Decimal("0.95")
+    assert questions[PAIR].one_shown == "A… N…, phone …01, e-mail none, NG"
+    assert "date_of_birth +" in questions[PAIR].because
+    assert asked.keys["302"] == asked.keys["303"] != asked.keys["301"]
+    assert asked.flagged() == {asked.keys["301"], asked.keys["302"]}
+
+
+@pytest.mark.slow
+def test_a_decision_needs_known_records_a_name_and_a_reason(asked: Asked) -> None:
+    for pair, by, because in (
+        ("crm:301", "Ada", "seen"),
+        ("crm:301,crm:999", "Ada", "seen"),
+        (PAIR, " ", "seen"),
+        (PAIR, "Ada", ""),
+    ):
+        with pytest.raises(ConfigurationError):
+            decide(asked.settings, pair, "same", by=by, because=because)
+    assert read_decisions(asked.settings.home) == []
+
+
+@pytest.mark.slow
+def test_decisions_join_and_part_people_and_what_they_did_can_be_undone(asked: Asked) -> None:
+    asked.lab.set_clock(date(2026, 4, 1))
+    decide(asked.settings, PAIR, "same", by="Ada", because="called both numbers")
+    asked.build()
+    merged = asked.now()
+    assert len(set(merged.values())) == 1
+    assert review(asked.settings) == []
+    [merge] = events(asked.settings)
+    assert (merge.kind, merge.to_person) == ("merge", merged["301"])
+
+    asked.lab.set_clock(date(2026, 4, 2))
+    undo(asked.settings, merge.event[:8], by="Bo", because="a sister")
+    asked.build()
+    assert asked.now() == asked.keys
+    assert review(asked.settings) == []
+    assert asked.flagged() == {asked.keys["301"]}
+    split = events(asked.settings)[0]
+    assert split.kind == "split"
+
+    asked.lab.set_clock(date(2026, 4, 3))
+    undo(asked.settings, split.event, by="Ada", because="one person after all")
+    asked.build()
+    assert asked.now() == merged
+    assert asked.settings.home.decisions.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.slow
+def test_a_record_that_says_something_else_is_compared_again_and_one_that_is_gone_forgotten(asked: Asked) -> None:
+    asked.lab.load("raw_crm.contacts", [contact(303, "Zainab", "Bello", phone="08031110003")])
+    asked.build()
+    assert (
+        asked.lab.rows("select one, other from gray.int_identity_match where one <> other and other = 'crm:303'") == []
+    )
+    incremental = asked.lab.rows("select * from gray.int_identity_match order by all")
+    asked.lab.build("--full-refresh", "--select", "int_identity_match")
+    assert asked.lab.rows("select * from gray.int_identity_match order by all") == incremental

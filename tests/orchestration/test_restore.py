@@ -20,6 +20,7 @@ from ingestion.load import prepare_raw
 from lendloop.backup import MANIFEST
 from lendloop.clock import Clock
 from lendloop.errors import ConfigurationError, LockTimeoutError, PermanentError
+from lendloop.identity import decide, read_decisions
 from lendloop.publish import read_catalog
 from lendloop.settings import Settings, load_settings
 from lendloop.warehouse import warehouse_lock
@@ -49,6 +50,8 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Settings:
         )
         connection.execute("create schema gray; create table gray.int_person_founder (record_key varchar not null)")
         connection.execute("insert into gray.int_person_founder values ('first known')")
+        connection.execute("create table gray.int_identity_record as select unnest(['crm:1', 'crm:2']) as record_key")
+    decide(settings, "crm:1,crm:2", "different", by="Ada", because="two sisters")
     settings.identifier_key()
     return settings
 
@@ -87,7 +90,8 @@ def test_what_can_not_be_had_again_comes_back(installation: Settings, archive: P
     assert (catalog.version, catalog.tables) == (4, {}), "nothing is published there yet; versions go on"
     for path in (there.home.delivery, there.home.secrets, there.home.quarantine):
         assert stat.S_IMODE(path.stat().st_mode) == 0o700
-    for path in (there.home.warehouse, there.home.ops_sqlite, there.home.secrets / "hash.key"):
+    assert [decision.because for decision in read_decisions(there.home)] == ["two sisters"]
+    for path in (there.home.warehouse, there.home.ops_sqlite, there.home.decisions, there.home.secrets / "hash.key"):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 

@@ -1,6 +1,7 @@
 /*
-  Pairs of records that are surely one person, each by a rule. A phone alone is never enough, and
-  nothing joins records whose dates of birth contradict each other or whose first names do.
+  Pairs of records that are one person, each by a rule: by ids and contacts surely, else probably enough, or because
+  somebody decided so. A phone alone is never enough, and no rule joins records whose dates of birth contradict each
+  other or whose first names do. What somebody decided to be two people is never joined.
 */
 with records as (
     select
@@ -83,8 +84,34 @@ judged as (
                 )
         end as holds
     from compared
+),
+
+found as (
+    select one, other, rule, is_exact, cast(1 as decimal(5, 4)) as probability
+    from judged
+    where holds
+    union all
+    select one, other, 'probable', false, probability
+    from {{ ref('int_identity_pair') }}
+    where probability >= {{ var('identity_link') }} and not is_contradicted
+),
+
+decisions as (
+    select one, other, verdict from {{ ref('int_identity_decision') }}
 )
 
-select one, other, rule, is_exact
-from judged
-where holds
+select found.one, found.other, found.rule, found.is_exact, found.probability
+from found
+left join decisions
+    on
+        least(found.one, found.other) = decisions.one
+        and greatest(found.one, found.other) = decisions.other
+where coalesce(decisions.verdict, 'same') = 'same'
+
+union all
+
+select decisions.one, decisions.other, 'decision', true, cast(1 as decimal(5, 4))
+from decisions
+inner join records as one on decisions.one = one.record_key
+inner join records as other on decisions.other = other.record_key
+where decisions.verdict = 'same'

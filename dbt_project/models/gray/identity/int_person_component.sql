@@ -57,10 +57,24 @@ named as (
         or (first_name_key = known_last and last_name_key = known_first)
 ),
 
+apart as (
+    select decisions.one as record_key, components.component
+    from {{ ref('int_identity_decision') }} as decisions
+    inner join components on decisions.other = components.record_key
+    where decisions.verdict = 'different'
+    union
+    select decisions.other, components.component
+    from {{ ref('int_identity_decision') }} as decisions
+    inner join components on decisions.one = components.record_key
+    where decisions.verdict = 'different'
+),
+
 placed as (
-    select record_key, min(component) as component
+    select named.record_key, min(named.component) as component
     from named
-    group by record_key
+    left join apart on named.record_key = apart.record_key and named.component = apart.component
+    where apart.record_key is null
+    group by named.record_key
     having count(*) = 1
 )
 

@@ -15,7 +15,7 @@ records as (
 ),
 
 edges as (
-    select one, other, rule from {{ ref('int_identity_edge') }}
+    select one, other, rule, probability from {{ ref('int_identity_edge') }}
 ),
 
 ranked_founders as (
@@ -32,9 +32,9 @@ ranked_founders as (
 ),
 
 ends as (
-    select one as record_key, other as reached, rule from edges
+    select one as record_key, other as reached, rule, probability from edges
     union all
-    select other, one, rule from edges
+    select other, one, rule, probability from edges
 ),
 
 rules as (
@@ -44,8 +44,11 @@ rules as (
             when 'ledger_id' then '1ledger_id'
             when 'national_id' then '2national_id'
             when 'phone_and_birth' then '3phone_and_birth'
-            else '4email_and_birth'
-        end) as best
+            when 'email_and_birth' then '4email_and_birth'
+            when 'decision' then '5decision'
+            else '6probable'
+        end) as best,
+        max(ends.probability) as probability
     from ends
     inner join components as here on ends.record_key = here.record_key
     inner join components as there on ends.reached = there.record_key and here.component = there.component
@@ -63,6 +66,7 @@ select
         when rules.best is not null then substring(rules.best, 2)
         else 'own_record'
     end as rule,
+    cast(case when components.is_placed_by_name then 0.97 else coalesce(rules.probability, 1) end as decimal(5, 4)) as probability,
     records.market,
     records.first_name,
     records.last_name,

@@ -12,7 +12,7 @@ with links as (
         source,
         source_id,
         rule,
-        cast(case when rule = 'contact_and_name' then 0.97 else 1 end as decimal(5, 4)) as probability,
+        probability,
         market,
         since
     from {{ ref('int_person_record') }}

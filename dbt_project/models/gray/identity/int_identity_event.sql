@@ -1,0 +1,36 @@
+/*
+  Merges and splits: records that went from one person to another on a day, as the map of the trusted zone holds them.
+  When nothing of the first person is left it was a merge, else the records were split off. Undoing one is a decision.
+*/
+{{ config(materialized='view') }}
+
+with links as (
+    select
+        source, source_id, person_key, valid_from, valid_to,
+        lead(person_key) over (
+            partition by source, source_id order by valid_from, coalesce(valid_to, date '9999-12-31')
+        ) as next_person
+    from {{ ref('map_customer_source') }}
+),
+
+moves as (
+    select source || ':' || source_id as record_key, person_key as from_person, next_person as to_person, valid_to as moved_on
+    from links
+    where next_person <> person_key and valid_to is not null
+),
+
+remaining as (
+    select distinct person_key from links
+    where valid_to is null
+)
+
+select
+    {{ dbt.hash("moves.from_person || moves.to_person || cast(moves.moved_on as varchar)") }} as event,
+    case when remaining.person_key is null then 'merge' else 'split' end as kind,
+    moves.moved_on as happened_on,
+    moves.from_person,
+    moves.to_person,
+    {{ listed('moves.record_key') }} as records
+from moves
+left join remaining on moves.from_person = remaining.person_key
+group by moves.from_person, moves.to_person, moves.moved_on, remaining.person_key
