@@ -82,6 +82,13 @@ def settings(chances):
     )
 
 
+def in_memory():
+    """A database of its own, which writes no progress bar into what a pass prints."""
+    connection = duckdb.connect()
+    connection.execute("set enable_progress_bar = false")
+    return connection
+
+
 def compare(records, chances):
     """Pairs of an Arrow table of records, as an Arrow table of `COLUMNS`; `agreement` says what each comparison adds."""
     from splink import DuckDBAPI, Linker
@@ -89,7 +96,7 @@ def compare(records, chances):
     agreement = ", ".join(
         f"case when mw_{name} <> 0 then '{name} ' || " + ADDED + f", mw_{name}) end" for name in COMPARISONS
     )
-    with tempfile.TemporaryDirectory() as spill, duckdb.connect() as connection:
+    with tempfile.TemporaryDirectory() as spill, in_memory() as connection:
         connection.execute(f"set memory_limit = '{MEMORY_LIMIT}'; set temp_directory = '{spill}'")
         api = DuckDBAPI(connection)
         linker = Linker(api.register(records, table_name="records"), settings(chances), log_level=30)
@@ -133,7 +140,7 @@ def model(dbt, session):
     if len(fresh) == 0:
         return itself
     near = fresh if not dbt.is_incremental else _around(records, fresh)
-    with duckdb.connect() as connection:
+    with in_memory() as connection:
         connection.register("pairs", compare(near, chances))
         connection.register("fresh", fresh)
         found = connection.sql(
@@ -151,7 +158,7 @@ def _around(records, fresh):
         + ")"
         for block in BLOCKS
     )
-    with duckdb.connect() as connection:
+    with in_memory() as connection:
         connection.register("fresh", fresh)
         connection.register("records", records.to_arrow_table())
         return connection.sql(
