@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
 import pytest
 
+from lendloop.clock import Clock
 from lendloop.home import Home
-from lendloop.identity import read_decisions
+from lendloop.identity import decide, read_decisions, write_raw_decisions
+from lendloop.settings import load_settings
+from lendloop.zones import _inputs
 from orchestration.cli import main
 
 EVENT = "0123456789abcdef"
@@ -88,3 +92,17 @@ def test_before_the_first_build_nothing_is_asked(
 ) -> None:
     clean_environment.setenv("LENDLOOP_HOME", str(tmp_path / "new"))
     assert lendloop(capsys, "review", "--json")[:2] == (0, "[]\n")
+
+
+def test_a_decision_makes_the_next_pass_build_and_is_in_raw_then(home: Home) -> None:
+    settings = load_settings()
+    clock = Clock(datetime(2026, 6, 30, 12, tzinfo=UTC))
+    with duckdb.connect(str(home.warehouse)) as connection:
+        before = _inputs(connection, settings, clock)
+    decide(settings, "crm:1,crm:2", "same", by="Ada", because="called")
+    decide(settings, "crm:2,crm:1", "open", by="Bo", because="unsure")
+    with duckdb.connect(str(home.warehouse)) as connection:
+        assert _inputs(connection, settings, clock) != before
+        write_raw_decisions(connection, home)
+        raw = connection.execute("select number, one, other, verdict from raw_identity.decision order by 1").fetchall()
+    assert raw == [(1, "crm:1", "crm:2", "same"), (2, "crm:1", "crm:2", "open")]
