@@ -96,6 +96,8 @@ class DataTest:
     attached: str | None
     """Unique id of the model that declares it."""
     depends_on: tuple[str, ...]
+    file: str = ""
+    meta: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -204,4 +206,6 @@ def _test(node: Mapping[str, Any]) -> DataTest:
         arguments=declared.get("kwargs", {}),
         attached=node.get("attached_node"),
         depends_on=tuple(node["depends_on"]["nodes"]),
+        file=node.get("original_file_path", ""),
+        meta=node.get("config", {}).get("meta", {}),
     )

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from governance.faults import Fault, refuse
 from governance.kpis import Declared
 from governance.manifest import DataTest, Manifest, Model
+from lendloop.on_error import OnError
 
 
 class PersonalData(StrEnum):
@@ -27,19 +28,6 @@ class PersonalData(StrEnum):
     PSEUDONYM = "pseudonym"
     CONTACT = "contact"
     NAME = "name"
-
-
-class OnError(StrEnum):
-    """What happens when a blocking check of the dataset fails."""
-
-    HALT = "halt"
-    """Nothing is published, of any group."""
-    QUARANTINE = "quarantine"
-    """The failing rows are kept apart, the others are published."""
-    SERVE_STALE = "serve_stale"
-    """The dataset's consistency group keeps its previous version."""
-    WARN = "warn"
-    """It is published, and its readers are told."""
 
 
 class Retention(StrEnum):
@@ -140,6 +128,13 @@ class ColumnParameters(Strict):
     """Why it goes, or the day it goes first: no audience or rule uses it from then on."""
 
 
+class TestParameters(Strict):
+    """What a data test may declare."""
+
+    on_error: OnError | None = None
+    """What happens when this test fails, whatever its dataset says: halt, quarantine, serve_stale or warn."""
+
+
 @dataclass(frozen=True)
 class Dataset:
     """An agreed dataset with all that it promises."""
@@ -196,6 +191,8 @@ def judge_registry(manifest: Manifest) -> tuple[dict[str, Dataset], list[Fault]]
         faults += wrong
         if declared_source:
             faults += _no_team(manifest, source.file, source.key, "owner", declared_source.owner)
+    for test in manifest.tests:
+        faults += _validate(TestParameters, test.meta, test.file, test.name)[1]
     return datasets, sorted(set(faults))
 
 
@@ -265,6 +262,9 @@ def _judge(dataset: Dataset, manifest: Manifest) -> list[Fault]:
         faults.append(
             (f"retention is {parameters.retention.value}, but it {rebuilt}", "make full_refresh and retention agree")
         )
+    if model.keeps_history and parameters.on_error is OnError.QUARANTINE:
+        advice = "write serve_stale, halt or warn"
+        faults.append(("on_error is quarantine, but rows taken out of a past that is kept would be lost", advice))
     return [
         *_no_team(manifest, model.yaml, model.name, "owner", parameters.owner),
         *_no_team(manifest, model.yaml, model.name, "steward", parameters.steward),

@@ -60,6 +60,8 @@ class Catalog(BaseModel):
     models: str = ""
     """Fingerprint of the models that made what stands in the warehouse."""
     as_of: datetime | None = None
+    built_at: datetime | None = None
+    """When the last build began, by the wall clock: what was loaded later is not in it."""
     groups: dict[str, GroupState] = Field(default_factory=dict)
     tables: dict[str, PublishedTable] = Field(default_factory=dict)
     checks: dict[str, tuple[int, int]] = Field(default_factory=dict)
@@ -115,12 +117,13 @@ def publish(
     as_of: datetime,
     checks: dict[str, tuple[int, int]],
     models: str = "",
+    built_at: datetime | None = None,
     grace_s: float = GRACE_S,
 ) -> tuple[Catalog, dict[str, int]]:
     """Publish the tables of every `fresh` group; the others keep the version they have.
 
     `connection` is open on the warehouse, under its lock. `groups` holds the outcome of this
-    pass's audit, `models` a fingerprint of what made the tables. Returns the new catalogue and the number of files written, by table. Nothing is
+    pass's audit, `models` a fingerprint of what made the tables, `built_at` when that began. Returns the new catalogue and the number of files written, by table. Nothing is
     replaced, and the version stays, when no file, table or state differs.
     """
     began = time.monotonic()
@@ -164,6 +167,7 @@ def publish(
             "inputs": inputs,
             "models": models,
             "as_of": as_of,
+            "built_at": built_at,
             "groups": new_groups,
             "tables": published,
             "checks": checks,

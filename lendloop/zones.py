@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -24,7 +25,8 @@ from lendloop.errors import PermanentError
 from lendloop.home import DBT_PROJECT, Home
 from lendloop.identity import write_raw_decisions
 from lendloop.locks import file_lock
-from lendloop.publish import Catalog, GroupState, PublishableTable, publish, read_catalog, write_catalog
+from lendloop.on_error import FailedTest, OnError, answer_to, held_back, kept_file, take_out, tested_model
+from lendloop.publish import GroupState, PublishableTable, publish, read_catalog, write_catalog
 from lendloop.settings import SOURCES, Settings
 from lendloop.warehouse import connect_warehouse, memory_limit, warehouse_lock
 
@@ -43,6 +45,8 @@ class NodeResult(BaseModel):
     failures: int | None = None
     duration_s: float = 0.0
     rows: int | None = None
+    quarantined: int | None = None
+    """Rows that were taken out since this test found them; None where that is not what it asks for."""
 
     @property
     def ok(self) -> bool:
@@ -189,6 +193,7 @@ def build_and_publish(settings: Settings, clock: Clock, *, force: bool = False) 
     home = settings.home.prepare()
     manifest = load_manifest(home)
     with warehouse_lock(home, "build and publish", settings.lock_timeout_s):
+        began = datetime.now(UTC)
         catalog = read_catalog(home)
         with connect_warehouse(home) as connection:
             inputs = _inputs(connection, settings, clock)
@@ -205,9 +210,11 @@ def build_and_publish(settings: Settings, clock: Clock, *, force: bool = False) 
             _set_clock(connection, clock)
             write_raw_decisions(connection, home)
             models = project_fingerprint()
-            _forget_incremental(connection, manifest, unhealthy, everything=catalog.models != models)
-        nodes = _build(home, settings, manifest)
-        groups = _audit(nodes, manifest, catalog)
+            _forget_incremental(connection, manifest, unhealthy, held_back(home), everything=catalog.models != models)
+        for schema, table in held_back(home):
+            kept_file(home, schema, table).unlink()
+        nodes = _build(home, settings, manifest, clock)
+        groups = _audit(nodes, manifest)
         with connect_warehouse(home) as connection:
             healthy = all(group.state == "fresh" for group in groups.values())
             catalog, written = publish(
@@ -219,6 +226,7 @@ def build_and_publish(settings: Settings, clock: Clock, *, force: bool = False) 
                 as_of=clock.as_of,
                 checks=_count_checks(nodes, manifest),
                 models=models,
+                built_at=began,
             )
             rows = _row_counts(connection, manifest)
     for node in nodes:
@@ -275,9 +283,14 @@ def _set_clock(connection: duckdb.DuckDBPyConnection, clock: Clock) -> None:
 
 
 def _forget_incremental(
-    connection: duckdb.DuckDBPyConnection, manifest: Mapping[str, Any], groups: list[str], *, everything: bool
+    connection: duckdb.DuckDBPyConnection,
+    manifest: Mapping[str, Any],
+    groups: list[str],
+    tables: list[tuple[str, str]],
+    *,
+    everything: bool,
 ) -> None:
-    """Drop what a failed audit, or an earlier version of the models, may have left wrong: the build makes it from raw.
+    """Drop what a failed audit, rows taken out or an earlier version of the models left: the build makes it from raw.
 
     A model that keeps history raw does not have (`full_refresh: false`) stays.
     """
@@ -285,18 +298,93 @@ def _forget_incremental(
         config = node["config"]
         if (
             node["resource_type"] == "model"
-            and (everything or node["group"] in groups)
+            and (everything or node["group"] in groups or (node["schema"], node["alias"]) in tables)
             and config["materialized"] == "incremental"
             and config.get("full_refresh") is not False
         ):
             connection.execute(f'drop table if exists "{node["schema"]}"."{node["alias"]}"')
 
 
-def _build(home: Home, settings: Settings, manifest: Mapping[str, Any]) -> list[NodeResult]:
+def _build(home: Home, settings: Settings, manifest: Mapping[str, Any], clock: Clock) -> list[NodeResult]:
+    """Build and test everything; where tests ask for it, take rows out and build again what was made of them.
+
+    A test whose failure lets the build go on counts as a warning for dbt, which would skip what comes after it.
+    """
+    answers = {
+        unique_id: answer_to(manifest, unique_id)
+        for unique_id, node in manifest["nodes"].items()
+        if node["resource_type"] == "test"
+    }
+    project = _parse_for_build(home, settings, answers)
+    results, sql = _build_once(home, settings, manifest, project, [])
+    nodes = {node.unique_id: node for node in results}
+    while found := [
+        FailedTest(node.unique_id, sql[node.unique_id])
+        for node in results
+        if node.status == "warn" and answers.get(node.unique_id) is OnError.QUARANTINE
+    ]:
+        with connect_warehouse(home) as connection:
+            taken = take_out(connection, home, manifest, found, clock.as_of)
+        for test in found:
+            _say_taken(nodes[test.unique_id], taken.get(test.unique_id))
+        if not taken:
+            break
+        after = _after(manifest, {tested_model(manifest, unique_id) for unique_id in taken})
+        results, sql = _build_once(
+            home, settings, manifest, project, sorted(manifest["nodes"][one]["name"] for one in after)
+        )
+        for node in results:
+            known = nodes[node.unique_id]
+            if known.quarantined is not None:
+                if node.status == "pass":
+                    continue
+                node.quarantined = 0 if tested_model(manifest, node.unique_id) in after else known.quarantined
+            nodes[node.unique_id] = node
+    return list(nodes.values())
+
+
+def _say_taken(node: NodeResult, rows: int | None) -> None:
+    if rows is None:
+        node.status, node.message = "fail", f"{node.message}; its result names no rows that could be taken out"
+        return
+    node.quarantined = (node.quarantined or 0) + rows
+    node.message = f"{node.quarantined} row(s) taken out: {node.message}"
+
+
+def _after(manifest: Mapping[str, Any], models: set[str]) -> set[str]:
+    """The ids of the models that come after these, and of the tests on any of them all."""
+    after: set[str] = set()
+    reached = set(models)
+    while reached:
+        reached = {child for node in reached for child in manifest["child_map"].get(node, [])} - after
+        after |= reached
+    return {one for one in after if manifest["nodes"].get(one, {}).get("resource_type") in ("model", "test")}
+
+
+def _parse_for_build(home: Home, settings: Settings, answers: Mapping[str, OnError]) -> Any:
+    """dbt's own manifest, in which tests have the severity that their answer asks for."""
+    project = invoke_dbt(home, ["parse", "--no-write-json"], target=settings.env)
+    for unique_id, answer in answers.items():
+        lets_go_on = answer in (OnError.WARN, OnError.QUARANTINE)
+        project.nodes[unique_id].config.severity = "WARN" if lets_go_on else "ERROR"
+    return project
+
+
+def _build_once(
+    home: Home, settings: Settings, manifest: Mapping[str, Any], project: Any, names: list[str]
+) -> tuple[list[NodeResult], dict[str, str]]:
+    """One dbt build, of the named nodes or of all. Returns what became of each, and the SQL of each test."""
     arguments = ["build", "--exclude-resource-type", "unit_test", "--exclude-resource-type", "exposure"]
+    chosen = ["--indirect-selection", "empty", "--select", *names] if names else []
     key = settings.identifier_key().decode()
-    results = invoke_dbt(home, [*arguments, "--no-write-json"], target=settings.env, hash_key=key)
-    return [
+    results = invoke_dbt(
+        home,
+        [*arguments, "--no-write-json", *chosen],
+        target=settings.env,
+        hash_key=key,
+        manifest=project.deepcopy(),
+    ).results
+    nodes = [
         NodeResult(
             unique_id=result.node.unique_id,
             kind=str(result.node.resource_type.value),
@@ -306,8 +394,13 @@ def _build(home: Home, settings: Settings, manifest: Mapping[str, Any]) -> list[
             failures=result.failures,
             duration_s=round(result.execution_time, 3),
         )
-        for result in results.results
+        for result in results
     ]
+    return nodes, {
+        result.node.unique_id: result.node.compiled_code
+        for result in results
+        if str(result.node.resource_type.value) == "test" and result.node.compiled_code
+    }
 
 
 def invoke_dbt(
@@ -371,30 +464,31 @@ def group_of(manifest: Mapping[str, Any], unique_id: str) -> str:
     return str(manifest["nodes"].get(tested, {}).get("group") or "customer")
 
 
-def tested_model(manifest: Mapping[str, Any], unique_id: str) -> str:
-    """The id of the model or source that a test is about."""
-    node = manifest["nodes"][unique_id]
-    models = [parent for parent in node["depends_on"]["nodes"] if parent in manifest["nodes"]]
-    return str(node.get("attached_node") or (models or node["depends_on"]["nodes"])[-1])
-
-
-def _audit(nodes: list[NodeResult], manifest: Mapping[str, Any], catalog: Catalog) -> dict[str, GroupState]:
+def _audit(nodes: list[NodeResult], manifest: Mapping[str, Any]) -> dict[str, GroupState]:
+    """Who may be renewed: a failure keeps its own group as it was, or every group where its dataset says `halt`."""
     names = sorted({table.group for table in publishable_tables(manifest)})
+    halting = [node for node in nodes if not node.ok and answer_to(manifest, node.unique_id) is OnError.HALT]
     groups = {}
     for name in names:
         mine = [node for node in nodes if node.group == name]
         bad = [node for node in mine if not node.ok]
-        first = sorted(bad, key=lambda node: node.status == "skipped")[:3]
+        reasons = [*(f"halted by {_said(node)}" for node in _gravest(halting)), *map(_said, _gravest(bad))]
         groups[name] = GroupState(
-            state="stale" if bad or not mine else "fresh",
-            reason="; ".join(
-                f"{short_name(node.unique_id)} {node.status}: {node.message or 'upstream failed'}" for node in first
-            )
-            or None,
+            state="stale" if bad or halting or not mine else "fresh",
+            reason="; ".join(reasons) or None,
             checks_passed=sum(node.kind == "test" and node.ok for node in mine),
             checks_failed=sum(node.kind == "test" and not node.ok for node in mine),
         )
     return groups
+
+
+def _gravest(nodes: list[NodeResult]) -> list[NodeResult]:
+    """The few that say why: what failed before what was skipped for it."""
+    return sorted(nodes, key=lambda node: node.status == "skipped")[:3]
+
+
+def _said(node: NodeResult) -> str:
+    return f"{short_name(node.unique_id)} {node.status}: {node.message or 'upstream failed'}"
 
 
 def short_name(unique_id: str) -> str:

@@ -15,8 +15,9 @@ from governance.lineage import Graph
 from governance.registry import Dataset
 from ingestion.tables import TABLES, Source
 from lendloop.home import Home
+from lendloop.on_error import tested_model
 from lendloop.publish import Catalog, read_catalog
-from lendloop.zones import BuildReport, NodeResult, build_and_publish, tested_model
+from lendloop.zones import BuildReport, NodeResult, build_and_publish
 from orchestration.columns import column_metadata
 from orchestration.plots import line_plot, table
 from orchestration.resources import Hub
@@ -272,17 +273,19 @@ def _materialized(
 
 
 def _checked(node: Mapping[str, Any], test: Mapping[str, Any], result: NodeResult) -> dg.AssetCheckResult:
-    severity = (
-        dg.AssetCheckSeverity.WARN
-        if test["config"].get("severity", "ERROR").upper() == "WARN"
-        else dg.AssetCheckSeverity.ERROR
-    )
+    metadata: dict[str, Any] = {
+        "failing_rows": result.failures or 0,
+        "status": result.status,
+        "message": result.message,
+    }
+    if result.quarantined is not None:
+        metadata["quarantined_rows"] = result.quarantined
     return dg.AssetCheckResult(
         check_name=test["name"],
         asset_key=node_key(node),
         passed=result.status == "pass",
-        severity=severity,
-        metadata={"failing_rows": result.failures or 0, "status": result.status, "message": result.message},
+        severity=dg.AssetCheckSeverity.WARN if result.status == "warn" else dg.AssetCheckSeverity.ERROR,
+        metadata=metadata,
     )
 
 

@@ -77,6 +77,22 @@ def test_a_table_that_is_never_rebuilt_says_that_it_keeps_its_rows(project: Smal
     assert any("retention is as_source, but it is never rebuilt" in fault for fault in faults(project))
 
 
+def test_rows_of_a_past_that_is_kept_are_not_quarantined(project: SmallProject) -> None:
+    project.loan["config"]["meta"] |= {"retention": "kept", "on_error": "quarantine"}
+    project.loan["config"]["full_refresh"] = False
+    (fault,) = faults(project)
+    assert "on_error is quarantine, but rows taken out of a past that is kept would be lost" in fault
+
+
+def test_a_test_may_say_what_happens_when_it_fails_and_nothing_that_is_unknown(project: SmallProject) -> None:
+    test = project.nodes["test.relationship"]
+    test["config"] = {"meta": {"on_error": "halt"}}
+    assert faults(project) == []
+    test["config"] = {"meta": {"on_error": "ignore"}}
+    (fault,) = faults(project)
+    assert "relationships_fct_loan_person_key: on_error is 'ignore'" in fault
+
+
 def test_a_test_of_one_table_is_no_consistency_rule(project: SmallProject) -> None:
     project.nodes["test.unique"] = {
         "resource_type": "test", "name": "unique_fct_loan_loan_id", "test_metadata": {"name": "unique", "kwargs": {}},
