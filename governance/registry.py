@@ -70,6 +70,21 @@ class Freshness(Strict):
         return timedelta(hours=self.fail_hours)
 
 
+class Reconciles(Strict):
+    """The table of raw whose rows the dataset holds one by one, less those that a rule leaves out."""
+
+    table: str
+    """The table of raw, as `schema.table`."""
+    key: str
+    """Its column that becomes the dataset's key."""
+    day: str
+    """The dataset's column by whose days both are compared."""
+    columns: dict[str, str]
+    """Columns of the dataset, the day and amounts, each with the SQL over a row of raw that it must equal."""
+    left_out: dict[str, str] = Field(default_factory=dict)
+    """Rules by name, each the SQL condition on a row of raw that the dataset leaves out."""
+
+
 class DatasetParameters(Strict):
     """What a dataset promises and what acts on it. The consistency group is the model's group in dbt."""
 
@@ -91,6 +106,8 @@ class DatasetParameters(Strict):
     """What happens when a blocking check fails: halt, quarantine, serve_stale or warn."""
     key: Annotated[list[str], Field(min_length=1)]
     """Columns that name a row; the primary key of the contract."""
+    reconciles: Reconciles | None = None
+    """The table of raw that it must agree with, row by row and in the sums of its amounts."""
     publish_partition: str | None = None
     """A date or an instant by whose months the published files are cut."""
     publish_version: list[str] = Field(default_factory=list)
@@ -262,6 +279,7 @@ def _judge(dataset: Dataset, manifest: Manifest) -> list[Fault]:
         faults.append(
             (f"retention is {parameters.retention.value}, but it {rebuilt}", "make full_refresh and retention agree")
         )
+    faults += _judge_reconciles(dataset, manifest)
     if model.keeps_history and parameters.on_error is OnError.QUARANTINE:
         advice = "write serve_stale, halt or warn"
         faults.append(("on_error is quarantine, but rows taken out of a past that is kept would be lost", advice))
@@ -270,6 +288,25 @@ def _judge(dataset: Dataset, manifest: Manifest) -> list[Fault]:
         *_no_team(manifest, model.yaml, model.name, "steward", parameters.steward),
         *(Fault(model.yaml, model.name, what, advice) for what, advice in faults),
     ]
+
+
+def _judge_reconciles(dataset: Dataset, manifest: Manifest) -> list[tuple[str, str]]:
+    declared = dataset.parameters.reconciles
+    if declared is None:
+        return []
+    faults = []
+    if declared.table not in manifest.sources:
+        faults.append((f"reconciles names {declared.table}, which is no table of raw", "correct the name"))
+    if len(dataset.parameters.key) != 1:
+        faults.append(("reconciles needs a key of one column", "remove it"))
+    if declared.day not in declared.columns:
+        faults.append((f"reconciles says nothing of its day {declared.day}", "add it to the columns"))
+    faults += [
+        (f"reconciles names a column {name} that it does not have", "correct the name")
+        for name in declared.columns
+        if name not in dataset.model.columns
+    ]
+    return faults
 
 
 def _no_team(manifest: Manifest, file: str, subject: str, role: str, team: str) -> list[Fault]:

@@ -9,10 +9,11 @@ Naive timestamps are UTC.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,16 @@ from lendloop.settings import Settings
 
 REQUIRED = ("m_client", "m_loan")
 KEYS_PER_QUERY = 500
+
+
+@dataclass(frozen=True)
+class SourceRow:
+    """A row as it is compared with raw's. `changed_us`: its cursor, microseconds since 1970 in UTC; `key` may be empty."""
+
+    key: str
+    day: date | None
+    amounts: tuple[Decimal | None, ...]
+    changed_us: int | None
 
 
 class LedgerReader:
@@ -147,6 +158,63 @@ class LedgerReader:
                 for value in values[start : start + KEYS_PER_QUERY]
             )
             yield from self._select(table, f"{self._quote(name)} IN ({wanted})", ranged=False)
+
+    def totals_by_day(
+        self, table: RawTable, day: str, amounts: Sequence[str], days: Sequence[date | None] | None
+    ) -> Iterator[tuple[date | None, int, tuple[Decimal, ...]]]:
+        """Of each day: how many rows the source has now, and the sum of each amount; of these days, or of all."""
+        sums = "".join(f", sum({self._money(name)})" for name in amounts)
+        grouped = f"SELECT {self._day(day)} AS day_, count(*){sums} FROM {self._name(table)}{self._of_days(day, days)} GROUP BY 1"
+        with self._translating(f"adding up {table.name}"), self.engine.connect() as connection:
+            found: Any
+            rows: Any
+            for found, rows, *totals in connection.exec_driver_sql(grouped):
+                yield _as_day(found), int(rows), tuple(self._amount(total) or Decimal(0) for total in totals)
+
+    def rows_of_days(
+        self, table: RawTable, day: str, amounts: Sequence[str], days: Sequence[date | None]
+    ) -> Iterator[SourceRow]:
+        """The rows of these days, as they are compared."""
+        cursor = self._quote(str(table.cursor)) if self.follows_cursor(table) else "NULL"
+        listed = ", ".join(
+            [self._quote(table.key[0]), self._day(day), cursor, *(self._money(name) for name in amounts)]
+        )
+        statement = f"SELECT {listed} FROM {self._name(table)}{self._of_days(day, days)}"
+        with self._translating(f"reading days of {table.name}"), self.engine.connect() as connection:
+            for key, found, changed, *values in connection.exec_driver_sql(statement):
+                named = "" if key is None else str(key)
+                yield SourceRow(named, _as_day(found), tuple(map(self._amount, values)), _as_us(changed))
+
+    def _of_days(self, day: str, days: Sequence[date | None] | None) -> str:
+        if days is None:
+            return ""
+        listed = ", ".join(f"'{one}'" for one in days if one is not None)
+        conditions = [f"{self._day(day)} IN ({listed})"] if listed else []
+        conditions += [f"{self._day(day)} IS NULL"] if None in days else []
+        return f" WHERE {' OR '.join(conditions) or '1 = 0'}"
+
+    def _day(self, name: str) -> str:
+        """A column's day; NULL where it holds none."""
+        column = self._quote(name)
+        if self._is_sqlite:
+            return f"date(substr({column}, 1, 10))"
+        if self.engine.dialect.name in ("mysql", "mariadb"):
+            return f"CASE WHEN year({column}) > 0 THEN CAST({column} AS date) END"
+        return f"CAST({column} AS date)"
+
+    def _money(self, name: str) -> str:
+        """An amount that adds up without loss.
+
+        SQLite reckons with floats: there it is in whole millionths, exact up to nine billion.
+        """
+        column = self._quote(name)
+        return f"CAST(round({column} * 1000000) AS integer)" if self._is_sqlite else f"CAST({column} AS decimal(19, 6))"
+
+    def _amount(self, value: Any) -> Decimal | None:
+        if value is None:
+            return None
+        amount = Decimal(value).scaleb(-MONEY_SCALE) if self._is_sqlite else Decimal(value)
+        return amount.quantize(Decimal(1).scaleb(-MONEY_SCALE))
 
     def _quote(self, name: str) -> str:
         return str(self.engine.dialect.identifier_preparer.quote_identifier(name))
@@ -380,6 +448,22 @@ def _engine(text: str) -> sa.Engine:
     if statement := IN_UTC.get(engine.dialect.name):
         sa.event.listen(engine, "connect", lambda connection, _: _execute(connection, statement))
     return engine
+
+
+def _as_day(value: Any) -> date | None:
+    """A day as a driver gives it: SQLite's is text."""
+    return date.fromisoformat(value) if isinstance(value, str) else value
+
+
+def _as_us(value: Any) -> int | None:
+    """An instant as a driver gives it, in microseconds; None for what is none."""
+    if not isinstance(value, datetime):
+        try:
+            value = datetime.fromisoformat(str(value))
+        except ValueError:
+            return None
+    moment: datetime = value.replace(tzinfo=UTC) if value.tzinfo is None else value
+    return round(moment.timestamp() * 1_000_000)
 
 
 def _text(stored: bytes) -> str:

@@ -20,6 +20,10 @@ class SourceMemory(BaseModel):
     format: int = 1
     compared_on: dict[str, date] = {}
     gaps: dict[str, int] = {}
+    reconciled_on: date | None = None
+    """Business date of the last comparison of all days with the source (`ingestion.reconcile`)."""
+    open_days: dict[str, list[date]] = {}
+    """Days that differed then without an explanation, by table: they are compared again."""
     reported: datetime | None = None
     """The newest `_loaded_at` that a report has told of: what is newer was written by a load that was killed then."""
 

@@ -18,6 +18,7 @@ from lendloop.zones import load_manifest, publishable_tables
 from orchestration.activation import alerts_asset, audience_asset, rules_asset
 from orchestration.jobs import automation, retention_asset, verdict_asset
 from orchestration.lineage import load_definitions
+from orchestration.reconcile import reconciliation_check
 from orchestration.resources import Hub
 from orchestration.sources import raw_specs, source_assets
 from orchestration.zones import decision_specs, group_specs, zones_asset
@@ -49,6 +50,7 @@ def build_defs(settings: Settings | None = None, resource_overrides: Mapping[str
             verdict_asset(audiences),
             retention_asset,
         ],
+        asset_checks=[reconciliation_check(datasets)],
         resources={"hub": Hub(), **(resource_overrides or {})},
     )
     return dg.Definitions.merge(assets, automation(settings, rules, datasets))

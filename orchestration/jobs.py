@@ -83,7 +83,7 @@ def automation(settings: Settings, rules: Sequence[Rule], datasets: Mapping[str,
     cron = settings.schedule or cron_of(shortest_refresh_minutes(datasets))
     main = dg.define_asset_job(
         MAIN_JOB,
-        selection=dg.AssetSelection.all(),
+        selection=dg.AssetSelection.all() | dg.AssetSelection.all_asset_checks(),
         description="One pass: sources, zones, publication, audiences, rules, alerts.",
     )
     try:

@@ -34,6 +34,36 @@ def show_record(record: dict[str, Any], *, as_json: bool) -> None:
         console.print(f"{name}: {value}")
 
 
+def show_reconciliation(compared: list[dict[str, Any]], *, as_json: bool) -> None:
+    """What agrees, what is explained and what is not, then the rows that nothing explains."""
+    if as_json:
+        _print_json({"compared": compared})
+        return
+    states = ("agreed", "explained", "unexplained")
+    _table(
+        "Days that agree",
+        ["from", "to", "rows", "rows there", *states],
+        [
+            [one["from"], one["to"], *((one["rows"], one["rows there"], *(one[state] for state in states)))]
+            if not one["not compared"]
+            else [one["from"], one["to"], escape(one["not compared"]), "", "", "", ""]
+            for one in compared
+        ],
+    )
+    for one in compared:
+        for day in one["days"]:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in day["explained"].items())
+            if day["state"] == "explained":
+                continue
+            console.print(
+                f"[red]{one['from']} -> {one['to']} on {day['day']}[/]: {day['unexplained']} row(s) differ"
+                + (f"; explained: {reasons}" if reasons else "")
+            )
+            for row in day["differences"]:
+                columns = f" ({', '.join(row['columns'])})" if row["columns"] else ""
+                console.print(f"  {row['kind']} {escape(row['key'])}{columns}")
+
+
 def show_report(report: Report, *, as_json: bool) -> None:
     """The four parts of a report, then what failed."""
     if as_json:

@@ -1,0 +1,214 @@
+"""From a source to raw: whether raw holds what the source has, day by day, and which rows it does not.
+
+What belongs here: asking the ledger for counts and sums, and beside what of raw they belong. What does not: comparing
+(`governance.reconcile`). The APIs of CRM and support give no sums by day, and to read them whole again would cost
+what a first load costs: of them, what the loads counted is compared with what raw holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import date
+
+import duckdb
+
+from governance.reconcile import (
+    SEARCHED_DAYS,
+    Comparison,
+    Day,
+    DayOutcome,
+    Row,
+    RowDifference,
+    Totals,
+    by_day,
+    differing_days,
+    settle,
+)
+from ingestion import quarantine
+from ingestion.contract import MONEY, quoted
+from ingestion.ledger import LedgerReader, SourceRow
+from ingestion.state import SourceMemory
+from ingestion.tables import LEDGER, TABLES, RawTable, Source
+from lendloop.clock import Clock
+from lendloop.home import Home
+from lendloop.locks import file_lock
+from lendloop.settings import Settings
+from lendloop.warehouse import open_warehouse
+
+AMOUNTS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "m_loan": (
+        "submittedon_date",
+        ("principal_amount", "principal_disbursed_derived", "principal_outstanding_derived"),
+    ),
+    "m_loan_transaction": ("transaction_date", ("amount", "principal_portion_derived")),
+    "m_loan_repayment_schedule": ("duedate", ("principal_amount", "principal_completed_derived")),
+    "m_savings_account_transaction": ("transaction_date", ("amount",)),
+}
+"""The ledger's tables that are compared: the column of the day, and the amounts."""
+MANY_DAYS = 60
+"""From so many days on all are asked for."""
+
+
+def reconcile_ledger(settings: Settings, clock: Clock, *, whole: bool, on: date | None = None) -> list[Comparison]:
+    """The ledger beside raw: all days (`whole`), one (`on`), or those that the last load wrote or that differed before.
+
+    The first call of a business date is whole too. Rows that the source changed since it was read, and rows in
+    quarantine, are explained. Raises LendloopError when the ledger does not answer.
+    """
+    home = settings.home
+    tables = [table for table in LEDGER if table.name in AMOUNTS]
+    with (
+        file_lock(home.locks / "source-ledger.lock", "reconcile the ledger", settings.lock_timeout_s),
+        LedgerReader.open(settings) as reader,
+    ):
+        memory = SourceMemory.read(home, "ledger")
+        whole = (whole or memory.reconciled_on != clock.business_date()) and on is None
+        compared = []
+        for table in tables:
+            day, amounts = AMOUNTS[table.name]
+            amounts = tuple(name for name in amounts if name in reader.columns.get(table.name, {}))
+            comparison = Comparison(f"ledger.{table.name}", f"{table.schema}.{table.name}", "portfolio", amounts)
+            compared.append(comparison)
+            if day not in reader.columns.get(table.name, {}):
+                comparison.not_compared = f"the ledger has no {table.name}.{day}"
+                continue
+            one = _Ledger(settings, reader, table, day, amounts)
+            days = [on] if on else None if whole else one.changed_days(memory.open_days.get(table.name, []))
+            one.compare(comparison, days if days is None or len(days) <= MANY_DAYS else None)
+            if on is None:
+                memory.open_days[table.name] = [outcome.day for outcome in comparison.unexplained if outcome.day]
+        if whole:
+            memory.reconciled_on = clock.business_date()
+        memory.write(home, "ledger")
+    return compared
+
+
+class _Ledger:
+    """One table of the ledger beside raw's."""
+
+    def __init__(
+        self, settings: Settings, reader: LedgerReader, table: RawTable, day: str, amounts: tuple[str, ...]
+    ) -> None:
+        self.settings = settings
+        self.reader = reader
+        self.table = table
+        self.day = day
+        self.amounts = amounts
+        self.relation = f"{table.schema}.{table.name}"
+
+    def changed_days(self, before: Sequence[date]) -> list[Day]:
+        """The days of the rows that the last load wrote, and those that differed before."""
+        with self._warehouse() as connection:
+            found = connection.execute(
+                f"select distinct {quoted(self.day)} from {self.relation}"
+                f" where _loaded_at = (select max(_loaded_at) from {self.relation})"
+            ).fetchall()
+        return list({*before, *(day for (day,) in found)})
+
+    def compare(self, comparison: Comparison, days: Sequence[Day] | None) -> None:
+        with self._warehouse() as connection:
+            held = self._raw_totals(connection, days)
+            [(read_until,)] = connection.execute(
+                f"select coalesce(max(top_cursor), 0) from {self.table.schema}._totals where table_name = ?",
+                [self.table.name],
+            ).fetchall()
+        source = {
+            day: Totals(rows, sums)
+            for day, rows, sums in self.reader.totals_by_day(self.table, self.day, self.amounts, days)
+        }
+        differences: dict[Day, list[RowDifference]] = {}
+        explained: dict[Day, dict[str, int]] = {}
+        wanted = differing_days(source, held)[:SEARCHED_DAYS]
+        if wanted:
+            rows = list(self.reader.rows_of_days(self.table, self.day, self.amounts, wanted))
+            with self._warehouse() as connection:
+                in_raw = self._raw_rows(connection, wanted)
+            found = by_day([_as_row(row) for row in rows], in_raw, [self.day, *self.amounts])
+            differences, explained = self._explain(found, {row.key: row for row in rows}, int(read_until))
+        settle(comparison, source, held, differences, explained)
+
+    def _warehouse(self) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
+        return open_warehouse(
+            self.settings.home, f"reconcile {self.table.name} with the ledger", self.settings.lock_timeout_s
+        )
+
+    def _raw_totals(self, connection: duckdb.DuckDBPyConnection, days: Sequence[Day] | None) -> dict[Day, Totals]:
+        sums = "".join(f", coalesce(sum({quoted(name)}), 0)::{MONEY}" for name in self.amounts)
+        found = connection.execute(
+            f"select {quoted(self.day)}, count(*){sums} from {self.relation} where _deleted_at is null"
+            f" and {self._among(days)} group by 1",
+            _parameters(days),
+        ).fetchall()
+        return {day: Totals(rows, tuple(amounts)) for day, rows, *amounts in found}
+
+    def _raw_rows(self, connection: duckdb.DuckDBPyConnection, days: Sequence[Day]) -> list[Row]:
+        listed = ", ".join(quoted(name) for name in (self.day, *self.amounts))
+        found = connection.execute(
+            f"select cast({quoted(self.table.key[0])} as varchar), {listed} from {self.relation}"
+            f" where _deleted_at is null and {self._among(days)}",
+            _parameters(days),
+        ).fetchall()
+        return [Row(key, tuple(values)) for key, *values in found]
+
+    def _among(self, days: Sequence[Day] | None) -> str:
+        column = quoted(self.day)
+        return "true" if days is None else f"({column} in (select unnest(?::date[])) or ({column} is null and ?))"
+
+    def _explain(
+        self, found: Mapping[Day, list[RowDifference]], rows: Mapping[str, SourceRow], read_until: int
+    ) -> tuple[dict[Day, list[RowDifference]], dict[Day, dict[str, int]]]:
+        """Tell apart what has a reason: refused by the contract, or newer than what was read."""
+        refused = _refused_keys(self.settings.home, self.table)
+        left: dict[Day, list[RowDifference]] = {}
+        explained: dict[Day, dict[str, int]] = {}
+        for day, differences in found.items():
+            left[day] = []
+            for difference in differences:
+                row = rows.get(difference.key)
+                newer = row is not None and row.changed_us is not None and row.changed_us > read_until > 0
+                reason = "quarantined" if difference.key in refused else "changed_since_read" if newer else None
+                if reason and difference.kind in ("lost", "altered"):
+                    counts = explained.setdefault(day, {})
+                    counts[reason] = counts.get(reason, 0) + 1
+                else:
+                    left[day].append(difference)
+        return left, explained
+
+
+def _parameters(days: Sequence[Day] | None) -> list[object]:
+    return [] if days is None else [[day for day in days if day is not None], None in days]
+
+
+def _as_row(row: SourceRow) -> Row:
+    return Row(row.key, (row.day, *row.amounts))
+
+
+def _refused_keys(home: Home, table: RawTable) -> set[str]:
+    """Keys of the rows of a table that wait in quarantine."""
+    return {str(key) for key in quarantine.waiting(home, table.source, table.name).column("key").to_pylist()}
+
+
+def reconcile_loads(settings: Settings, sources: Iterable[Source]) -> list[Comparison]:
+    """Of each table of these sources: the live rows that its loads counted beside those that raw holds now.
+
+    A load that finds its count wrong counts anew, and finds by the keys what is missing.
+    """
+    compared = []
+    with open_warehouse(settings.home, "reconcile raw", settings.lock_timeout_s) as connection:
+        for source in sources:
+            for table in TABLES[source]:
+                comparison = Comparison(f"{source}.{table.name}", f"{table.schema}.{table.name}", source, ())
+                compared.append(comparison)
+                counted = connection.execute(
+                    f"select live from {table.schema}._totals where table_name = ?", [table.name]
+                ).fetchall()
+                if not counted:
+                    comparison.not_compared = "nothing was loaded yet"
+                    continue
+                [(held,)] = connection.execute(
+                    f"select count(*) from {table.schema}.{table.name} where _deleted_at is null"
+                ).fetchall()
+                [(live,)] = counted
+                comparison.days.append(DayOutcome(None, Totals(live), Totals(held), unexplained=abs(live - held)))
+    return compared
