@@ -30,6 +30,23 @@ class PersonalData(StrEnum):
     NAME = "name"
 
 
+class Dimension(StrEnum):
+    """What a check says something of."""
+
+    ACCURACY = "accuracy"
+    """It says what is so: rules of the business hold."""
+    COMPLETENESS = "completeness"
+    """Nothing is missing."""
+    CONSISTENCY = "consistency"
+    """It agrees with other datasets."""
+    TIMELINESS = "timeliness"
+    """It is as new as promised."""
+    VALIDITY = "validity"
+    """Values are of those that are allowed."""
+    UNIQUENESS = "uniqueness"
+    """Nothing is there twice."""
+
+
 class Retention(StrEnum):
     """How long rows stay."""
 
@@ -150,6 +167,8 @@ class TestParameters(Strict):
 
     on_error: OnError | None = None
     """What happens when this test fails, whatever its dataset says: halt, quarantine, serve_stale or warn."""
+    dimension: Dimension | None = None
+    """What it says something of, where its kind does not tell: accuracy, completeness, consistency and so on."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
-"""The tables of the warehouse that no build makes again: models that remember what sources no longer say."""
+"""The tables of the warehouse that no build makes again: models that remember what sources no longer say, and the
+quality of earlier builds."""
 
 from __future__ import annotations
 
@@ -18,8 +19,12 @@ def remembering_tables(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def keep_history(connection: duckdb.DuckDBPyConnection, manifest: Mapping[str, Any], target: str) -> None:
-    """Copy those tables, with their constraints, into the attached file `target`."""
-    for schema, name in remembering_tables(manifest):
+    """Copy those tables and all of the schema `quality`, with their constraints, into the attached file `target`."""
+    measured = connection.execute(
+        "select schema_name, table_name from duckdb_tables()"
+        " where database_name = current_database() and schema_name = 'quality' order by all"
+    ).fetchall()
+    for schema, name in [*remembering_tables(manifest), *measured]:
         found = connection.execute(
             "select sql from duckdb_tables() where database_name = current_database() and schema_name = ?"
             " and table_name = ?",

@@ -134,11 +134,23 @@ _RESULT_COLUMN = {"unique": "", "accepted_values": "value_field", "relationships
 """What dbt's own tests call the tested column in their result; empty where it keeps its name."""
 
 
-def kept_file(home: Home, schema: str, table: str) -> Path:
-    """Where the rows lie that were taken out of a table: `test`, `column_name`, `key`, `shown` (JSON), `as_of`.
+def shown_rows(model: Mapping[str, Any], test: Mapping[str, Any], condition: str) -> str:
+    """SQL of the rows `t` of a model that meet a condition, as they may be kept: `test`, `column_name`, `key`, `shown`.
 
-    `shown` has the columns without personal data; keys may be pseudonyms.
+    `shown` has the columns without personal data; keys may be pseudonyms. Both are JSON, as text.
     """
+    key = model["config"]["meta"].get("key") or []
+    classes = {name: column["config"]["meta"].get("pii", "name") for name, column in model["columns"].items()}
+    shown = [name for name, pii in classes.items() if pii == "none" or (pii == "pseudonym" and name in key)]
+    return (
+        f"select {_literal(test['name'])} as test, {_literal(test.get('column_name') or '')} as column_name,"
+        f" {_json(name for name in key if name in shown)} as key, {_json(shown)} as shown"
+        f" from {_relation(model)} as t where {condition}"
+    )
+
+
+def kept_file(home: Home, schema: str, table: str) -> Path:
+    """Where the rows lie that were taken out of a table: as `shown_rows` says, and `as_of`."""
     return home.quarantine / schema / f"{table}.parquet"
 
 
@@ -150,19 +162,16 @@ def _keep(
     moment: datetime,
 ) -> None:
     """Add the rows in the temporary table `failing` to what is kept of the model."""
-    key = model["config"]["meta"].get("key") or []
-    classes = {name: column["config"]["meta"].get("pii", "name") for name, column in model["columns"].items()}
-    shown = [name for name, pii in classes.items() if pii == "none" or (pii == "pseudonym" and name in key)]
     path = kept_file(home, model["schema"], model["alias"])
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_suffix(f".{os.getpid()}.tmp")
-    parts = [
-        f"select {_literal(test['name'])} as test, {_literal(test.get('column_name') or '')} as column_name,"
-        f" {_json(name for name in key if name in shown)} as key, {_json(shown)} as shown,"
-        f" timestamptz {_literal(moment.isoformat())} as as_of from {_relation(model)} as t where t.rowid in"
-        f" (select row_id from failing where test = {_literal(test['unique_id'])} order by row_id limit {KEPT_ROWS})"
-        for test in tests
-    ]
+    parts = []
+    for test in tests:
+        mine = (
+            f"select row_id from failing where test = {_literal(test['unique_id'])} order by row_id limit {KEPT_ROWS}"
+        )
+        rows = shown_rows(model, test, f"t.rowid in ({mine})")
+        parts.append(f"select *, timestamptz {_literal(moment.isoformat())} as as_of from ({rows})")
     if path.exists():
         parts.append(f"select * from read_parquet({_literal(str(path))})")
     kept = " union ".join(f"({part})" for part in parts)

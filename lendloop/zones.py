@@ -47,6 +47,8 @@ class NodeResult(BaseModel):
     rows: int | None = None
     quarantined: int | None = None
     """Rows that were taken out since this test found them; None where that is not what it asks for."""
+    sql: str = ""
+    """What a test ran that did not pass."""
 
     @property
     def ok(self) -> bool:
@@ -316,10 +318,10 @@ def _build(home: Home, settings: Settings, manifest: Mapping[str, Any], clock: C
         if node["resource_type"] == "test"
     }
     project = _parse_for_build(home, settings, answers)
-    results, sql = _build_once(home, settings, manifest, project, [])
+    results = _build_once(home, settings, manifest, project, [])
     nodes = {node.unique_id: node for node in results}
     while found := [
-        FailedTest(node.unique_id, sql[node.unique_id])
+        FailedTest(node.unique_id, node.sql)
         for node in results
         if node.status == "warn" and answers.get(node.unique_id) is OnError.QUARANTINE
     ]:
@@ -330,7 +332,7 @@ def _build(home: Home, settings: Settings, manifest: Mapping[str, Any], clock: C
         if not taken:
             break
         after = _after(manifest, {tested_model(manifest, unique_id) for unique_id in taken})
-        results, sql = _build_once(
+        results = _build_once(
             home, settings, manifest, project, sorted(manifest["nodes"][one]["name"] for one in after)
         )
         for node in results:
@@ -372,8 +374,8 @@ def _parse_for_build(home: Home, settings: Settings, answers: Mapping[str, OnErr
 
 def _build_once(
     home: Home, settings: Settings, manifest: Mapping[str, Any], project: Any, names: list[str]
-) -> tuple[list[NodeResult], dict[str, str]]:
-    """One dbt build, of the named nodes or of all. Returns what became of each, and the SQL of each test."""
+) -> list[NodeResult]:
+    """What became of each node in one dbt build, of the named ones or of all."""
     arguments = ["build", "--exclude-resource-type", "unit_test", "--exclude-resource-type", "exposure"]
     chosen = ["--indirect-selection", "empty", "--select", *names] if names else []
     key = settings.identifier_key().decode()
@@ -384,7 +386,7 @@ def _build_once(
         hash_key=key,
         manifest=project.deepcopy(),
     ).results
-    nodes = [
+    return [
         NodeResult(
             unique_id=result.node.unique_id,
             kind=str(result.node.resource_type.value),
@@ -393,14 +395,10 @@ def _build_once(
             message=(result.message or "").strip(),
             failures=result.failures,
             duration_s=round(result.execution_time, 3),
+            sql=result.node.compiled_code or "" if str(result.status.value) in ("warn", "fail") else "",
         )
         for result in results
     ]
-    return nodes, {
-        result.node.unique_id: result.node.compiled_code
-        for result in results
-        if str(result.node.resource_type.value) == "test" and result.node.compiled_code
-    }
 
 
 def invoke_dbt(

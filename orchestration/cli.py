@@ -1,5 +1,5 @@
 """The `lendloop` command: run, status, kpi, check, lineage, doctor, backup, restore, prune, replay, dictionary, identity,
-reconcile, demo, dev, sandbox.
+reconcile, quality, site, demo, dev, sandbox.
 
 Every command calls what the sensors and assets call. Exit status: 0 done, 1 something that should
 have been done failed (named), 2 wrong use or configuration. An error is one line; `--verbose` adds
@@ -19,7 +19,7 @@ import typer
 from lendloop.errors import ConfigurationError, LendloopError
 from orchestration.commands_governance import dictionary_app
 from orchestration.commands_kpi import app as kpi_commands
-from orchestration.commands_quality import reconcile
+from orchestration.commands_quality import quality, reconcile
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -30,6 +30,7 @@ app = typer.Typer(
 app.add_typer(dictionary_app, name="dictionary")
 app.add_typer(kpi_commands, name="kpi")
 app.command()(reconcile)
+app.command()(quality)
 _state = {"verbose": False}
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]

@@ -1,4 +1,4 @@
-"""`lendloop reconcile`. Each command is a call and its picture."""
+"""`lendloop reconcile` and `lendloop quality`. Each command is a call and its picture."""
 
 from __future__ import annotations
 
@@ -56,6 +56,40 @@ def describe(comparison: Comparison) -> dict[str, Any]:
             if day.state != "agreed"
         ],
     }
+
+
+def quality(
+    dataset: Annotated[str | None, typer.Argument(help="A dataset, as schema.table, with the rows that fail.")] = None,
+    as_json: Json = False,
+) -> None:
+    """The score of every dataset in six dimensions, and how it went over the last builds."""
+    from governance.quality import OVERALL, read_failing_rows, read_standings
+    from governance.registry import Dimension
+    from lendloop.errors import PermanentError
+    from lendloop.settings import load_settings
+    from lendloop.warehouse import open_warehouse
+    from orchestration.screen import show_quality
+
+    settings = load_settings()
+    settings.home.prepare()
+    with open_warehouse(settings.home, "read quality", settings.lock_timeout_s) as connection:
+        standings = read_standings(connection, dataset)
+        rows = read_failing_rows(connection, dataset) if dataset else []
+    if not standings:
+        raise PermanentError(f"{dataset or 'no dataset'} was measured yet: run `lendloop run`, or correct the name")
+    records = [
+        {
+            "dataset": standing.dataset,
+            "as_of": standing.as_of.isoformat(),
+            "score": standing.shares[OVERALL],
+            **{dimension.value: standing.shares.get(dimension.value) for dimension in Dimension},
+            "failing": standing.failing,
+            "trend": list(standing.trend),
+        }
+        for standing in standings
+    ]
+    failing = [dict(zip(("dimension", "test", "column", "key"), row, strict=True)) for row in rows]
+    show_quality(records, failing, as_json=as_json)
 
 
 def _text(day: date | None) -> str:

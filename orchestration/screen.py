@@ -64,6 +64,39 @@ def show_reconciliation(compared: list[dict[str, Any]], *, as_json: bool) -> Non
                 console.print(f"  {row['kind']} {escape(row['key'])}{columns}")
 
 
+def show_quality(standings: list[dict[str, Any]], failing: list[dict[str, Any]], *, as_json: bool) -> None:
+    """Scores by dataset and dimension with their trend, then the rows that fail."""
+    if as_json:
+        _print_json({"datasets": standings, "failing_rows": failing})
+        return
+    shown = ("score", "accuracy", "completeness", "consistency", "timeliness", "validity", "uniqueness")
+    _table(
+        "Quality",
+        ["dataset", *shown, "failing", "trend"],
+        [
+            [one["dataset"], *(_share(one[name]) for name in shown), one["failing"], small_line(one["trend"])]
+            for one in standings
+        ],
+    )
+    for row in failing:
+        console.print(f"  {row['dimension']} {row['test']} {escape(row['key'])}")
+
+
+def _share(value: float | None) -> str:
+    """A share as a percentage that says 100 only when nothing fails."""
+    if value is None:
+        return ""
+    return "100%" if value == 1 else f"{min(int(value * 10_000) / 100, 99.99):.2f}%"
+
+
+def small_line(values: list[float]) -> str:
+    """Values from lowest to highest as blocks of eight heights; one that never changes stays in the middle."""
+    low, high = min(values, default=0), max(values, default=0)
+    if low == high:
+        return "▄" * len(values)
+    return "".join("▁▂▃▄▅▆▇█"[round((value - low) / (high - low) * 7)] for value in values)
+
+
 def show_report(report: Report, *, as_json: bool) -> None:
     """The four parts of a report, then what failed."""
     if as_json:

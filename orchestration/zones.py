@@ -12,11 +12,14 @@ import dagster as dg
 import duckdb
 
 from governance.lineage import Graph
+from governance.quality import Build, Score, measure
 from governance.registry import Dataset
 from ingestion.tables import TABLES, Source
 from lendloop.home import Home
 from lendloop.on_error import tested_model
 from lendloop.publish import Catalog, read_catalog
+from lendloop.settings import Settings
+from lendloop.warehouse import open_warehouse
 from lendloop.zones import BuildReport, NodeResult, build_and_publish
 from orchestration.columns import column_metadata
 from orchestration.plots import line_plot, table
@@ -213,12 +216,13 @@ def zones_asset(manifest: Mapping[str, Any], datasets: Mapping[str, Dataset], gr
         report = build_and_publish(settings, hub.clock)
         context.log.info("nothing changed" if report.skipped else f"published version {report.version}")
         samples = {} if report.skipped else _look(settings.home, read_catalog(settings.home))
+        scores = {} if report.skipped else _measure(settings, manifest, datasets, report)
         chosen, checks = context.selected_asset_keys, context.selected_asset_check_keys
         for result in report.nodes:
             if report.skipped or result.kind == "test" or not result.ok or result.unique_id not in nodes:
                 continue
             if node_key(nodes[result.unique_id]) in chosen:
-                yield _materialized(nodes[result.unique_id], result, samples, graph)
+                yield _materialized(nodes[result.unique_id], result, samples, scores, graph)
         if CATALOGUE in chosen:
             yield _catalogue(report)
         for result in report.nodes:
@@ -245,6 +249,18 @@ def zones_asset(manifest: Mapping[str, Any], datasets: Mapping[str, Dataset], gr
     return build
 
 
+def _measure(
+    settings: Settings, manifest: Mapping[str, Any], datasets: Mapping[str, Dataset], report: BuildReport
+) -> dict[str, Score]:
+    """The quality of every dataset as this build left it."""
+    catalog = read_catalog(settings.home)
+    if catalog.built_at is None or catalog.as_of is None:
+        return {}
+    build = Build(manifest, report.nodes, report.groups, catalog.built_at, catalog.as_of)
+    with open_warehouse(settings.home, "measure quality", settings.lock_timeout_s) as connection:
+        return measure(connection, settings.home, datasets, build)
+
+
 def _catalogue(report: BuildReport) -> dg.MaterializeResult[None]:
     return dg.MaterializeResult(
         asset_key=CATALOGUE,
@@ -262,12 +278,23 @@ def _catalogue(report: BuildReport) -> dg.MaterializeResult[None]:
 
 
 def _materialized(
-    node: Mapping[str, Any], result: NodeResult, samples: Mapping[str, dict[str, Any]], graph: Graph
+    node: Mapping[str, Any],
+    result: NodeResult,
+    samples: Mapping[str, dict[str, Any]],
+    scores: Mapping[str, Score],
+    graph: Graph,
 ) -> dg.MaterializeResult[None]:
     metadata: dict[str, Any] = {"duration_s": result.duration_s, "dbt_status": result.status}
+    key = f"{node['schema']}.{node['alias']}"
+    score = scores.get(key)
+    if score and score.overall is not None:
+        metadata["quality"] = round(score.overall, 6)
+        metadata["quality_by_check"] = table(
+            ["dimension", "check", "rows", "failing"],
+            [(check.dimension.value, check.what, check.rows, check.failing) for check in score.checks],
+        )
     if result.rows is not None:
         metadata["dagster/row_count"] = result.rows
-    key = f"{node['schema']}.{node['alias']}"
     metadata |= column_metadata(graph, key, node["columns"]) | samples.get(key, {})
     return dg.MaterializeResult(asset_key=node_key(node), metadata=metadata)
 

@@ -1,4 +1,5 @@
 -- People whose CRM record says fraud or death and whom no suppression holds back for it.
+{{ config(meta={'dimension': 'consistency'}) }}
 with customers as (
     select person_key, is_fraud, is_deceased from {{ ref('dim_customer') }}
 ),
