@@ -49,8 +49,9 @@ check: setup ## every definition, offline: dbt project, audiences, rules, asset 
 bench: setup ## docs/benchmarks.md: what is measured, beside its limit (ONLY=passes for one part)
 	@$(BIN)/python -m benchmarks $(ONLY)
 
-docs: setup ## docs/interfaces.md from the definitions, and the pictures in the README
+docs: setup ## docs/interfaces.md from the definitions, and the site in data/site
 	@$(BIN)/python docs/build.py
+	@$(BIN)/lendloop site
 
 lock: setup ## the lock, anew
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --group dev --no-emit-index-url --no-header --generate-hashes pyproject.toml -o requirements.lock

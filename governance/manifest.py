@@ -70,6 +70,7 @@ class Source:
     name: str
     file: str
     meta: Mapping[str, Any]
+    description: str
 
     @property
     def key(self) -> str:
@@ -110,6 +111,8 @@ class Manifest:
     tests: tuple[DataTest, ...]
     teams: Mapping[str, str]
     """Every owner that a group or an exposure names, with the address that reaches them."""
+    group_owners: Mapping[str, str]
+    """The team that answers for each consistency group."""
 
     @cached_property
     def governed(self) -> tuple[Model, ...]:
@@ -143,6 +146,7 @@ def parse_manifest(manifest: Mapping[str, Any]) -> Manifest:
             node["identifier"],
             node["original_file_path"],
             node["config"].get("meta", {}),
+            node["description"],
         )
         for node in manifest["sources"].values()
     ]
@@ -157,6 +161,7 @@ def parse_manifest(manifest: Mapping[str, Any]) -> Manifest:
         },
         tests=tuple(_test(node) for node in nodes if node["resource_type"] == "test"),
         teams={owner["name"]: owner["email"] for owner in owners},
+        group_owners={group["name"]: group["owner"]["name"] for group in manifest["groups"].values()},
     )
 
 

@@ -86,6 +86,11 @@ class Home:
         return self.root / "identity_decisions.json"
 
     @property
+    def site(self) -> Path:
+        """Pages of the dictionary, the KPIs and the datasets, without a row of a person."""
+        return self.root / "site"
+
+    @property
     def unfinished_restore(self) -> Path:
         """A mark that stands while a restore puts a home in place."""
         return self.root / "restore.unfinished"

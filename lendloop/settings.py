@@ -78,6 +78,8 @@ class Settings(BaseSettings):
     ops_url: SecretStr | None = None
     dagster_url: SecretStr | None = None
 
+    site_url: str | None = None
+    """Where people open the site that `lendloop site` writes; without it assets name its files."""
     schedule: str | None = None
     """When passes start where the schedule is on, as cron says it, in UTC; without it as often as the datasets ask."""
     pass_overdue_hours: float = Field(default=26.0, gt=0)

@@ -97,6 +97,19 @@ def lineage(
 
 
 @app.command()
+def site(
+    out: Annotated[
+        Path | None, typer.Option(help="An empty or new folder, or an earlier site; default: the home's.")
+    ] = None,
+) -> None:
+    """Dictionary, KPIs with charts, datasets and lineage as pages, with the figures of what is published."""
+    from lendloop.settings import load_settings
+    from orchestration.site import write_site
+
+    typer.echo(write_site(load_settings(), out).absolute().as_uri())
+
+
+@app.command()
 def replay(
     source: Annotated[str, typer.Argument(help="crm, ledger, support or costs")],
     table: Annotated[str | None, typer.Option(help="Only this raw table.")] = None,

@@ -20,6 +20,7 @@ from orchestration.jobs import automation, retention_asset, verdict_asset
 from orchestration.lineage import load_definitions
 from orchestration.reconcile import reconciliation_check
 from orchestration.resources import Hub
+from orchestration.site import shown_in_site
 from orchestration.sources import raw_specs, source_assets
 from orchestration.zones import decision_specs, group_specs, zones_asset
 
@@ -52,7 +53,7 @@ def build_defs(settings: Settings | None = None, resource_overrides: Mapping[str
         ],
         asset_checks=[reconciliation_check(datasets)],
         resources={"hub": Hub(), **(resource_overrides or {})},
-    )
+    ).map_asset_specs(func=lambda spec: shown_in_site(spec, settings, datasets))
     return dg.Definitions.merge(assets, automation(settings, rules, datasets))
 
 

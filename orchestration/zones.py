@@ -215,14 +215,15 @@ def zones_asset(manifest: Mapping[str, Any], datasets: Mapping[str, Dataset], gr
         settings = hub.settings
         report = build_and_publish(settings, hub.clock)
         context.log.info("nothing changed" if report.skipped else f"published version {report.version}")
-        samples = {} if report.skipped else _look(settings.home, read_catalog(settings.home))
+        catalog = read_catalog(settings.home)
+        samples = {} if report.skipped else _look(settings.home, catalog)
         scores = {} if report.skipped else _measure(settings, manifest, datasets, report)
         chosen, checks = context.selected_asset_keys, context.selected_asset_check_keys
         for result in report.nodes:
             if report.skipped or result.kind == "test" or not result.ok or result.unique_id not in nodes:
                 continue
             if node_key(nodes[result.unique_id]) in chosen:
-                yield _materialized(nodes[result.unique_id], result, samples, scores, graph)
+                yield _materialized(nodes[result.unique_id], result, samples, scores, graph, catalog.checks)
         if CATALOGUE in chosen:
             yield _catalogue(report)
         for result in report.nodes:
@@ -283,6 +284,7 @@ def _materialized(
     samples: Mapping[str, dict[str, Any]],
     scores: Mapping[str, Score],
     graph: Graph,
+    checks: Mapping[str, tuple[int, int]],
 ) -> dg.MaterializeResult[None]:
     metadata: dict[str, Any] = {"duration_s": result.duration_s, "dbt_status": result.status}
     key = f"{node['schema']}.{node['alias']}"
@@ -295,6 +297,8 @@ def _materialized(
         )
     if result.rows is not None:
         metadata["dagster/row_count"] = result.rows
+    if key in checks:
+        metadata["checks_passed"], metadata["checks_failed"] = checks[key]
     metadata |= column_metadata(graph, key, node["columns"]) | samples.get(key, {})
     return dg.MaterializeResult(asset_key=node_key(node), metadata=metadata)
 

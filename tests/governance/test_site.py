@@ -1,0 +1,199 @@
+"""The pages: everything that is agreed has its place, links lead somewhere, and the pictures are right."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urldefrag
+
+import pytest
+from markupsafe import Markup
+
+from governance.dictionary import read_dictionary
+from governance.kpis import read_kpis
+from governance.lineage import Graph
+from governance.manifest import Manifest
+from governance.registry import read_registry
+from governance.site import Content, build_site, dataset_page, kpi_page, term_page
+from governance.site.charts import line_chart, small_line
+from governance.site.drawing import Box, around, draw
+from lendloop.errors import ConfigurationError
+from lendloop.home import CHECKOUT
+from lendloop.settings import load_settings
+from lendloop.zones import load_manifest
+from orchestration.lineage import load_definitions
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass
+class Page(HTMLParser):
+    """Ids and links of a page."""
+
+    ids: list[str] = field(default_factory=list)
+    links: list[str] = field(default_factory=list)
+    headings: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        if given.get("id"):
+            self.ids.append(str(given["id"]))
+        if tag in ("h1", "h2", "h3"):
+            self.headings.append(tag)
+        self.links += [str(given[name]) for name in ("href", "src") if given.get(name)]
+
+
+def read(file: Path) -> Page:
+    page = Page()
+    page.feed(file.read_text())
+    return page
+
+
+@pytest.fixture(scope="module")
+def content(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Content:
+    settings = load_settings(home_path=tmp_path_factory.mktemp("home"))
+    return Content(
+        manifest=manifest,
+        datasets=read_registry(manifest),
+        dictionary=read_dictionary(manifest),
+        kpis=read_kpis(load_manifest(settings.home)),
+        graph=load_definitions(settings).graph,
+    )
+
+
+@pytest.fixture(scope="module")
+def site(content: Content, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("out") / "site"
+    build_site(target, content)
+    return target
+
+
+def pages(site: Path) -> Iterator[Path]:
+    return site.rglob("*.html")
+
+
+def test_every_term_kpi_dataset_and_consumer_has_its_place_and_is_found(content: Content, site: Path) -> None:
+    index = json.loads((site / "index.js").read_text().removeprefix("window.LENDLOOP_INDEX = ").rstrip(";\n"))
+    found = {page for _, _, page, _, _ in index}
+    terms = [*content.dictionary.terms, *content.dictionary.refused]
+    wanted = {
+        *map(term_page, terms),
+        *(kpi_page(kpi.name) for kpi in content.kpis),
+        *map(dataset_page, content.tables),
+    }
+    assert len(wanted) > 350
+    assert wanted == found
+    assert [page for page in wanted if not (site / urldefrag(page).url).exists()] == []
+    assert {"audiences.recovery", "rules.large_transaction"} <= set(read(site / "consumers.html").ids)
+
+
+def test_every_link_leads_to_a_page_and_a_place_in_it(site: Path) -> None:
+    read_pages = {page.resolve(): read(page) for page in pages(site)}
+    dead = []
+    for file, page in read_pages.items():
+        for link in page.links:
+            if link.startswith("data:"):
+                continue
+            assert "://" not in link, f"{file.name} fetches or leads elsewhere: {link}"
+            path, fragment = urldefrag(link)
+            target = (file.parent / unquote(path)).resolve() if path else file
+            if not target.exists() or (fragment and fragment not in read_pages[target].ids):
+                dead.append(f"{file.relative_to(site)} -> {link}")
+    assert dead == []
+
+
+def test_ids_are_unique_and_each_page_opens_with_one_heading(site: Path) -> None:
+    for file in pages(site):
+        page = read(file)
+        assert len(page.ids) == len(set(page.ids)), file
+        assert page.headings[0] == "h1", file
+        assert page.headings.count("h1") == 1, file
+
+
+def test_a_term_says_what_it_is_confused_with_and_a_refused_name_what_to_write(site: Path) -> None:
+    par = (site / term_page("par_30")).read_text()
+    assert 'href="../terms/vintage_loss.html"' in par
+    assert "kpi.<wbr>kpi_<wbr>portfolio_<wbr>daily.<wbr>par_<wbr>30" in par
+    assert "raw_ledger.m_loan.html#principal_outstanding_derived" in par
+    ltv = (site / term_page("ltv")).read_text()
+    assert "Nothing in trusted or kpi may be called so" in ltv
+    assert "../terms/customer_lifetime_value.html" in ltv
+
+
+def test_a_dataset_says_what_it_promises_and_whom_its_columns_lead_to(site: Path) -> None:
+    text = re.sub(r"<wbr>", "", (site / dataset_page("trusted.dim_customer")).read_text())
+    for part in ("steward", "on error", "stale after 26", "badge pii pseudonym", "audiences.recovery", "<svg"):
+        assert part in text
+    assert 'badge pii contact">contact' in (site / dataset_page("contacts.customer_contact")).read_text()
+    assert "badge zone gray" in (site / dataset_page("gray.int_person_record")).read_text()
+
+
+def test_no_page_holds_a_path_of_this_machine(site: Path) -> None:
+    here = {str(CHECKOUT), str(Path.home()), str(site.parent)} - {"/"}
+    assert [file for file in site.rglob("*.*") for path in here if file.is_file() and path in file.read_text()] == []
+
+
+def test_a_site_replaces_a_site_and_nothing_else(content: Content, site: Path, tmp_path: Path) -> None:
+    (site / "terms" / "gone.html").write_text("")
+    build_site(site, content)
+    assert not (site / "terms" / "gone.html").exists()
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(ConfigurationError, match="something else than a site"):
+        build_site(tmp_path, content)
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+def test_a_picture_keeps_layers_apart_and_boxes_off_each_other(graph: Graph, content: Content) -> None:
+    ranks, lines = around("trusted.fct_loan", content.parents, steps=2)
+    assert ranks["trusted.fct_loan"] == 0
+    assert ranks["gray.stg_ledger__loans"] == -1
+    assert ranks["audiences.recovery"] == 1
+    assert all(ranks[start] * ranks[end] >= 0 for start, end in lines), "no line leads past the dataset"
+    drawn = draw("loans", [Box(key, key, "gray", "x", rank) for key, rank in ranks.items()], lines)
+    places = [(int(x), float(y)) for x, y in re.findall(r'<rect x="(\d+)" y="([\d.]+)"', drawn)]
+    assert len(places) == len(ranks)
+    for x in {x for x, _ in places}:
+        column = sorted(y for at, y in places if at == x)
+        assert all(later - earlier >= 26 for earlier, later in zip(column, column[1:], strict=False))
+
+
+def test_lines_that_need_not_cross_do_not() -> None:
+    boxes = [Box(name, name, "gray", "", rank) for rank, names in enumerate(("abc", "xyz")) for name in names]
+    drawn = draw("three", boxes, [("a", "z"), ("b", "y"), ("c", "x")])
+    at = {key: float(y) for key, y in re.findall(r'data-key="(\w)".*?<rect x="\d+" y="([\d.]+)"', drawn)}
+    assert sorted("abc", key=at.get) == sorted("abc", key=lambda name: at[{"a": "z", "b": "y", "c": "x"}[name]])
+
+
+def points(*values: str | None) -> list[tuple[date, Decimal | None]]:
+    return [(date(2026, 3, day), None if value is None else Decimal(value)) for day, value in enumerate(values, 1)]
+
+
+def test_a_chart_breaks_its_line_where_a_value_is_blank_or_a_day_is_missing() -> None:
+    chart = line_chart("PAR", {"NG": points("0.1", "0.2", None, "0.3", "0.4")}, is_share=True, days_apart=1)
+    assert chart.count("<polyline") == 2
+    assert ">40 %<" in chart
+    with_a_day_missing = [*points("1", "2"), (date(2026, 3, 9), Decimal(3))]
+    drawn = line_chart("x", {"NG": with_a_day_missing}, is_share=False, days_apart=1)
+    assert (drawn.count("<polyline"), drawn.count("<circle")) == (1, 1)
+    assert line_chart("x", {"NG": points(None, None)}, is_share=False, days_apart=1) == Markup()
+    assert small_line(points(None), days_apart=1) == Markup()
+
+
+def test_a_chart_of_one_value_or_of_equal_ones_is_drawn() -> None:
+    assert "<circle" in line_chart("x", {"NG": points("5")}, is_share=False, days_apart=1)
+    assert "<polyline" in line_chart("x", {"NG": points("0", "0")}, is_share=True, days_apart=1)
+    assert "<polyline" in line_chart("x", {"NG": points("-2500000", "1500000")}, is_share=False, days_apart=1)
+
+
+def test_names_are_escaped() -> None:
+    assert "<b>" not in line_chart("<b>", {"<b>": points("1")}, is_share=False, days_apart=1)
+    assert "<b>" not in draw("<b>", [Box("<b>", "<b>", "gray", "<b>", 0)], [])
