@@ -86,7 +86,8 @@ class Content:
 
     def ends_of(self, key: str) -> list[str]:
         """The audiences and rules that stand on a table, near or far."""
-        found, waiting = set(), [key]
+        found: set[str] = set()
+        waiting = [key]
         while waiting:
             for child in self.children[waiting.pop()] - found:
                 found.add(child)
@@ -420,21 +421,25 @@ def _sources(content: Content) -> list[dict[str, Any]]:
 
 
 def _index(content: Content) -> str:
-    """What the search looks through, as JSON: name, kind, address, further names, and what it means in short."""
-    found: list[tuple[str, str, str, list[str], str]] = []
+    """What the search looks through, as JSON: name, kind, page, further names, meaning in short, refused names."""
+    found: list[tuple[str, str, str, list[str], str, list[str]]] = []
+    refused = content.dictionary.refused.values()
     for term in content.dictionary.terms.values():
         columns = {place.rpartition(".")[2] for place in content.dictionary.places[term.name]} - {term.name}
         names = [*term.synonyms, *sorted(columns)]
-        found.append((term.name, "term", term_page(term.name), names, first_sentence(term.meaning)))
-    for term in content.dictionary.refused.values():
+        instead_of = [entry.name for entry in refused if term.name in entry.instead]
+        found.append((term.name, "term", term_page(term.name), names, first_sentence(term.meaning), instead_of))
+    for term in refused:
         text = f"refused as a name; write {' or '.join(term.instead)}"
-        found.append((term.name, "refused name", term_page(term.name), list(term.synonyms), text))
-    found += [(kpi.label, "KPI", kpi_page(kpi.name), [kpi.name], first_sentence(kpi.meaning)) for kpi in content.kpis]
+        found.append((term.name, "refused name", term_page(term.name), list(term.synonyms), text, []))
+    found += [
+        (kpi.label, "KPI", kpi_page(kpi.name), [kpi.name], first_sentence(kpi.meaning), []) for kpi in content.kpis
+    ]
     for key in content.tables:
         if zone_of(key) == "ends":
             kind, text = ENDS[key.partition(".")[0]], ""
         else:
             kind, text = "dataset", first_sentence(_row(content, key)["description"])
-        found.append((key, kind, dataset_page(key), [key.partition(".")[2]], text))
+        found.append((key, kind, dataset_page(key), [], text, []))
     found.sort()
     return json.dumps(found, ensure_ascii=False, separators=(",", ":"))

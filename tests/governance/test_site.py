@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -83,7 +84,7 @@ def pages(site: Path) -> Iterator[Path]:
 
 def test_every_term_kpi_dataset_and_consumer_has_its_place_and_is_found(content: Content, site: Path) -> None:
     index = json.loads((site / "index.js").read_text().removeprefix("window.LENDLOOP_INDEX = ").rstrip(";\n"))
-    found = {page for _, _, page, _, _ in index}
+    found = {page for _, _, page, _, _, _ in index}
     terms = [*content.dictionary.terms, *content.dictionary.refused]
     wanted = {
         *map(term_page, terms),
@@ -163,7 +164,7 @@ def test_a_picture_keeps_layers_apart_and_boxes_off_each_other(graph: Graph, con
     assert len(places) == len(ranks)
     for x in {x for x, _ in places}:
         column = sorted(y for at, y in places if at == x)
-        assert all(later - earlier >= 26 for earlier, later in zip(column, column[1:], strict=False))
+        assert all(later - earlier >= 26 for earlier, later in itertools.pairwise(column))
 
 
 def test_lines_that_need_not_cross_do_not() -> None:

@@ -11,9 +11,13 @@
   const normalise = (text) =>
     text.toLowerCase().replace(/[^a-z0-9]+/g, " ").replace(/([a-z])(?=\d)/g, "$1 ").trim();
 
-  const entries = (window.LENDLOOP_INDEX || []).map(([name, kind, page, aliases, text]) => ({
+  const entries = (window.LENDLOOP_INDEX || []).map(([name, kind, page, aliases, text, refused]) => ({
     name, kind, page, text,
-    names: [name, ...aliases].map((shown) => ({ shown, plain: normalise(shown) })),
+    names: [
+      { plain: normalise(name), why: "" },
+      ...aliases.map((alias) => ({ plain: normalise(alias), why: `also ${alias}` })),
+      ...refused.map((word) => ({ plain: normalise(word), why: `instead of ${word}` })),
+    ],
     meaning: normalise(text),
   }));
 
@@ -37,27 +41,30 @@
     return last[other.length];
   }
 
+  // a number is not misspelt: PAR-30 is not like PAR-60
+  const numbers = (text) => (text.match(/\d+/g) || []).join(" ");
+
   const allowed = (word) => (word.length < 4 ? 0 : word.length < 8 ? 1 : 2);
 
   // 0 the name itself, then a further name, a beginning, its words, a misspelling of them, its meaning
   function rank(entry, wanted, words) {
     let best = Infinity, why = "";
-    entry.names.forEach(({ shown, plain }, place) => {
+    entry.names.forEach(({ plain, why: said }, place) => {
       const parts = plain.split(" ");
       let found = Infinity;
       if (plain === wanted) found = place ? 1 : 0;
       else if (plain.startsWith(wanted)) found = 2 + plain.length / 1000;
       else if (words.every((word) => parts.some((part) => part.startsWith(word)))) found = 3 + plain.length / 1000;
-      else {
+      else if (numbers(plain) === numbers(wanted)) {
         const steps = words.map((word) =>
-          Math.min(...parts.map((part) => distance(word, part, allowed(word)) - (part.startsWith(word) ? 1 : 0))));
+          Math.min(...parts.map((part) => (part.startsWith(word) ? 0 : distance(word, part, allowed(word))))));
         const whole = distance(wanted, plain, allowed(wanted));
         if (words.every((word, at) => steps[at] <= allowed(word))) {
-          found = 4 + steps.reduce((sum, step) => sum + Math.max(step, 0), 0) + plain.length / 1000;
+          found = 4 + steps.reduce((sum, step) => sum + step, 0) + plain.length / 1000;
         }
         if (whole <= allowed(wanted)) found = Math.min(found, 4 + whole);
       }
-      if (found < best) [best, why] = [found, place ? shown : ""];
+      if (found < best) [best, why] = [found, said];
     });
     if (best === Infinity && words.every((word) => entry.meaning.split(" ").includes(word))) best = 9;
     return { entry, best, why };
@@ -78,7 +85,7 @@
       const name = document.createElement("b");
       name.textContent = entry.name;
       const text = document.createElement("span");
-      text.textContent = [entry.kind, why && `also ${why}`, entry.text].filter(Boolean).join(" · ");
+      text.textContent = [entry.kind, why, entry.text].filter(Boolean).join(" · ");
       item.append(name, text);
       item.addEventListener("mousedown", (event) => { event.preventDefault(); open(place); });
       return item;
