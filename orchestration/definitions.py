@@ -38,8 +38,9 @@ def build_defs(settings: Settings | None = None, resource_overrides: Mapping[str
     groups = {table.key: table.group for table in publishable_tables(manifest)}
     definitions = load_definitions(settings)
     audiences, rules, graph = definitions.audiences, definitions.rules, definitions.graph
-    assets = dg.Definitions(
-        assets=[
+    assets = dg.map_asset_specs(
+        lambda spec: shown_in_site(spec, settings, datasets),
+        [
             *raw_specs(),
             *decision_specs(manifest),
             *source_assets(),
@@ -51,10 +52,13 @@ def build_defs(settings: Settings | None = None, resource_overrides: Mapping[str
             verdict_asset(audiences),
             retention_asset,
         ],
+    )
+    everything = dg.Definitions(
+        assets=list(assets),
         asset_checks=[reconciliation_check(datasets)],
         resources={"hub": Hub(), **(resource_overrides or {})},
-    ).map_asset_specs(func=lambda spec: shown_in_site(spec, settings, datasets))
-    return dg.Definitions.merge(assets, automation(settings, rules, datasets))
+    )
+    return dg.Definitions.merge(everything, automation(settings, rules, datasets))
 
 
 @dg.definitions
