@@ -46,6 +46,8 @@ AMOUNTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "m_savings_account_transaction": ("transaction_date", ("amount",)),
 }
 """The ledger's tables that are compared: the column of the day, and the amounts."""
+GROUPS: dict[Source, str] = {"crm": "crm", "ledger": "portfolio", "support": "support", "costs": "portfolio"}
+"""The consistency group for which a source's differences count."""
 MANY_DAYS = 60
 """From so many days on all are asked for."""
 
@@ -68,7 +70,7 @@ def reconcile_ledger(settings: Settings, clock: Clock, *, whole: bool, on: date 
         for table in tables:
             day, amounts = AMOUNTS[table.name]
             amounts = tuple(name for name in amounts if name in reader.columns.get(table.name, {}))
-            comparison = Comparison(f"ledger.{table.name}", f"{table.schema}.{table.name}", "portfolio", amounts)
+            comparison = Comparison(f"ledger.{table.name}", f"{table.schema}.{table.name}", GROUPS["ledger"], amounts)
             compared.append(comparison)
             if day not in reader.columns.get(table.name, {}):
                 comparison.not_compared = f"the ledger has no {table.name}.{day}"
@@ -198,7 +200,7 @@ def reconcile_loads(settings: Settings, sources: Iterable[Source]) -> list[Compa
     with open_warehouse(settings.home, "reconcile raw", settings.lock_timeout_s) as connection:
         for source in sources:
             for table in TABLES[source]:
-                comparison = Comparison(f"{source}.{table.name}", f"{table.schema}.{table.name}", source, ())
+                comparison = Comparison(f"{source}.{table.name}", f"{table.schema}.{table.name}", GROUPS[source], ())
                 compared.append(comparison)
                 counted = connection.execute(
                     f"select live from {table.schema}._totals where table_name = ?", [table.name]

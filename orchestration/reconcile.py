@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from governance.manifest import read_manifest
 from governance.reconcile import Comparison, reconcile_trusted
 from governance.registry import Dataset, read_registry
-from ingestion.reconcile import reconcile_ledger, reconcile_loads
+from ingestion.reconcile import GROUPS, reconcile_ledger, reconcile_loads
 from ingestion.tables import TABLES
 from lendloop.clock import Clock
 from lendloop.errors import LendloopError
@@ -44,7 +44,7 @@ def reconcile(settings: Settings, clock: Clock, *, whole: bool, on: date | None 
         try:
             compared += reconcile_ledger(settings, clock, whole=whole, on=on)
         except LendloopError as error:
-            compared.append(Comparison("ledger", "raw_ledger", "portfolio", (), not_compared=str(error)))
+            compared.append(Comparison("ledger", "raw_ledger", GROUPS["ledger"], (), not_compared=str(error)))
     if on is None:
         compared += reconcile_loads(
             settings, [source for source in TABLES if source != "ledger" and settings.is_configured(source)]
@@ -77,7 +77,9 @@ def _last(home: Home) -> _Last:
 
 def reconciliation_check(datasets: Mapping[str, Dataset]) -> dg.AssetChecksDefinition:
     """One check on each group whose datasets reconcile with raw. Nothing is compared again when nothing was built."""
-    groups = sorted({one.consistency_group for one in datasets.values() if one.parameters.reconciles})
+    groups = sorted(
+        {one.consistency_group for one in datasets.values() if one.parameters.reconciles} | {*GROUPS.values()}
+    )
 
     @dg.multi_asset_check(
         name="reconcile",

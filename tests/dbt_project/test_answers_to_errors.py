@@ -19,7 +19,9 @@ from lendloop.on_error import OnError, held_back
 from lendloop.publish import read_catalog
 from lendloop.settings import Settings, load_settings
 from lendloop.zones import BuildReport, NodeResult, build_and_publish, load_manifest
+from orchestration.lineage import load_definitions
 from orchestration.relay import _check
+from orchestration.resources import Hub
 from orchestration.zones import zones_asset
 
 DAY = date(2026, 3, 1)
@@ -175,9 +177,7 @@ def test_warn_publishes_and_tells(lab: Lab, monkeypatch: pytest.MonkeyPatch, cle
     monkeypatch.setenv("LENDLOOP_HOME", str(lab.folder))
     monkeypatch.setenv("LENDLOOP_AS_OF", DAY.isoformat())
     manifest = load_manifest(settings.home)
-    from orchestration.resources import Hub
-
-    step = zones_asset(manifest, judge_registry(parse_manifest(manifest))[0])
+    step = zones_asset(manifest, judge_registry(parse_manifest(manifest))[0], load_definitions(settings).graph)
     result = dg.materialize([step], resources={"hub": Hub()}, raise_on_error=False)
     assert result.success
     assert published(settings, "trusted.fct_loan", "loan_status") == ["closed", "closed", "unknown"]

@@ -23,6 +23,7 @@ from lendloop.publish import read_catalog
 from lendloop.settings import load_settings
 from lendloop.zones import build_and_publish, load_manifest
 from orchestration.cli import main
+from orchestration.lineage import load_definitions
 from orchestration.resources import Hub
 from orchestration.screen import small_line
 from orchestration.zones import zones_asset
@@ -148,7 +149,7 @@ def test_the_asset_and_the_command_show_the_score(
     clean_environment.setenv("LENDLOOP_HOME", str(home))
     clean_environment.setenv("LENDLOOP_AS_OF", "2026-03-01")
     manifest = load_manifest(Home(home))
-    step = zones_asset(manifest, read_registry(parse_manifest(manifest)))
+    step = zones_asset(manifest, read_registry(parse_manifest(manifest)), load_definitions(load_settings()).graph)
     result = dg.materialize([step], resources={"hub": Hub()}, raise_on_error=False)
     [loans] = [
         one

@@ -13,7 +13,8 @@ import sqlalchemy as sa
 
 from governance.reconcile import Comparison, RowDifference
 from ingestion.load import load_source
-from ingestion.reconcile import reconcile_ledger, reconcile_loads
+from ingestion.reconcile import GROUPS, reconcile_ledger, reconcile_loads
+from ingestion.tables import TABLES
 from lendloop.clock import Clock
 from lendloop.errors import TransientError
 from lendloop.settings import Settings
@@ -162,6 +163,10 @@ def test_within_a_pass_only_days_that_changed_or_differed_are_asked_for(in_sqlit
     assert [day.day for day in books.compare(whole=False, clock=tomorrow).unexplained] == [NEXT]
     again = books.compare(whole=False, clock=tomorrow)
     assert [day.day for day in again.unexplained] == [NEXT], "a day stays in question until it agrees"
+
+
+def test_every_source_has_a_group_for_which_its_differences_count() -> None:
+    assert set(GROUPS) == set(TABLES)
 
 
 def test_a_ledger_that_does_not_answer_is_an_error(make_settings: MakeSettings, clock: Clock) -> None:
