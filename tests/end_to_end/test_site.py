@@ -79,8 +79,8 @@ def test_the_figures_are_those_that_are_published(loaded: Installation, site: Pa
 def test_no_person_and_no_path_of_the_machine_stands_on_a_page(loaded: Installation, site: Path) -> None:
     text = "\n".join(file.read_text() for file in site.rglob("*") if file.suffix in (".html", ".js"))
     people = loaded.query(
-        "select address from contacts.customer_contact union select first_name || ' ' || last_name"
-        " from contacts.customer_profile where last_name is not null",
+        "select address from contacts.contacts.customer_contact union select first_name || ' ' || last_name"
+        " from contacts.contacts.customer_profile where last_name is not null",
         catalogue="contacts.duckdb",
     )
     assert len(people) > 300
@@ -104,7 +104,7 @@ def test_no_page_scrolls_sideways_and_none_fetches_anything(site: Path, page: Pa
     faults: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.on("pageerror", lambda error: faults.append(str(error)))
-    for width in (PHONE, 720, DESK):
+    for width in (PHONE, 720, 920, DESK):
         page.set_viewport_size({"width": width, "height": 800})
         for name in PAGES:
             page.goto((site / name).as_uri())
