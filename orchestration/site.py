@@ -15,9 +15,11 @@ import dagster as dg
 from governance.dictionary import read_dictionary
 from governance.kpis import read_kpis
 from governance.manifest import parse_manifest
+from governance.quality import Standing, read_standings
 from governance.registry import Dataset, read_registry
 from governance.site import Content, build_site, dataset_page, read_figures, term_page, zone_of
 from lendloop.settings import Settings
+from lendloop.warehouse import open_warehouse
 from lendloop.zones import load_manifest
 from orchestration.lineage import load_definitions
 
@@ -25,7 +27,7 @@ from orchestration.lineage import load_definitions
 def write_site(settings: Settings, target: Path | None = None) -> Path:
     """Write the site, into the home unless a folder is named. Returns its first page.
 
-    With what is published in the home, if anything is. Raises ConfigurationError for definitions that are at fault, and
+    With what is published in the home, if anything is, and the quality that its warehouse keeps. Raises ConfigurationError for definitions that are at fault, and
     for a folder that holds something else.
     """
     declared = load_manifest(settings.home)
@@ -37,11 +39,19 @@ def write_site(settings: Settings, target: Path | None = None) -> Path:
         dictionary=read_dictionary(manifest),
         kpis=kpis,
         graph=load_definitions(settings).graph,
-        figures=read_figures(settings.home, settings.clock(), datasets, kpis),
+        figures=read_figures(settings.home, settings.clock(), datasets, kpis, _quality(settings)),
     )
     target = target or settings.home.site
     build_site(target, content)
     return target / "index.html"
+
+
+def _quality(settings: Settings) -> list[Standing]:
+    """The score of every dataset; none where there is no warehouse yet, as where only what is published was copied."""
+    if not settings.home.warehouse.exists():
+        return []
+    with open_warehouse(settings.home, "read quality for the site", settings.lock_timeout_s) as connection:
+        return read_standings(connection)
 
 
 def shown_in_site(spec: dg.AssetSpec, settings: Settings, datasets: Mapping[str, Dataset]) -> dg.AssetSpec:

@@ -89,7 +89,7 @@ def draw(label: str, boxes: Sequence[Box], lines: Iterable[tuple[str, str]], hea
     parts = [
         f'<svg class="lineage" width="{width:.0f}" height="{height:.0f}" viewBox="0 0 {width:.0f} {height:.0f}"'
         f' role="group" aria-label="{escape(label)}">'
-        '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerUnits="userSpaceOnUse" markerWidth="8" markerHeight="8" orient="auto">'
+        '<defs><marker id="site-tip" viewBox="0 0 8 8" refX="8" refY="4" markerUnits="userSpaceOnUse" markerWidth="8" markerHeight="8" orient="auto">'
         '<path d="M0,0 L8,4 L0,8 z"/></marker></defs>'
     ]
     parts += [
@@ -98,7 +98,7 @@ def draw(label: str, boxes: Sequence[Box], lines: Iterable[tuple[str, str]], hea
     ]
     for (start, end), way in layers.ways.items():
         parts.append(
-            f'<path class="way" marker-end="url(#tip)" data-from="{escape(start)}" data-to="{escape(end)}" d="{_curve(way, left, y, known)}"/>'
+            f'<path class="way" marker-end="url(#site-tip)" data-from="{escape(start)}" data-to="{escape(end)}" d="{_curve(way, left, y, known)}"/>'
         )
     for box in boxes:
         text = box.label if len(box.label) <= LONGEST_LABEL else box.label[: LONGEST_LABEL - 1] + "…"

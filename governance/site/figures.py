@@ -15,6 +15,7 @@ from typing import Literal
 import duckdb
 
 from governance.kpis import Kpi, Standing, kpi_values, standing
+from governance.quality import Standing as Quality
 from governance.registry import Dataset
 from lendloop.clock import Clock
 from lendloop.home import Home
@@ -29,13 +30,17 @@ State = Literal["fresh", "late", "stale", "absent"]
 
 @dataclass(frozen=True)
 class DatasetFigures:
-    """`state`: fresh, late (past its hours of warning), stale (past its promise, or its group failed), absent."""
+    """`state`: fresh, late (past its hours of warning), stale (past its promise, or its group failed), absent.
+
+    `quality` is None where it was never measured.
+    """
 
     state: State
     published_as_of: datetime | None
     rows: int | None
     checks_passed: int
     checks_failed: int
+    quality: Quality | None
 
 
 @dataclass(frozen=True)
@@ -58,25 +63,31 @@ class Figures:
     sources: Mapping[str, SourceStatus]
 
 
-def read_figures(home: Home, clock: Clock, datasets: Mapping[str, Dataset], kpis: Iterable[Kpi]) -> Figures | None:
-    """What stands in a home, or None before the first publication. Opens what is published, and no lock."""
+def read_figures(
+    home: Home, clock: Clock, datasets: Mapping[str, Dataset], kpis: Iterable[Kpi], quality: Iterable[Quality]
+) -> Figures | None:
+    """What stands in a home, or None before the first publication. Opens what is published, and no lock.
+
+    `quality` stands in the warehouse, which the caller opens.
+    """
     catalog = read_catalog(home)
     if not catalog.version or not home.published.exists():
         return None
     sources = read_status(home)
+    measured = {one.dataset: one for one in quality}
     with duckdb.connect(str(home.published), read_only=True) as connection:
         shown = {kpi.name: _kpi(connection, kpi, catalog, sources, clock) for kpi in kpis}
     return Figures(
         as_of=clock.as_of,
         version=catalog.version,
-        datasets={key: _dataset(dataset, catalog, clock) for key, dataset in datasets.items()},
+        datasets={key: _dataset(dataset, catalog, clock, measured.get(key)) for key, dataset in datasets.items()},
         kpis=shown,
         groups=catalog.groups,
         sources=dict(sources),
     )
 
 
-def _dataset(dataset: Dataset, catalog: Catalog, clock: Clock) -> DatasetFigures:
+def _dataset(dataset: Dataset, catalog: Catalog, clock: Clock, quality: Quality | None) -> DatasetFigures:
     group = catalog.groups.get(dataset.consistency_group, GroupState())
     table = catalog.tables.get(dataset.key)
     passed, failed = catalog.checks.get(dataset.key, (0, 0))
@@ -86,6 +97,7 @@ def _dataset(dataset: Dataset, catalog: Catalog, clock: Clock) -> DatasetFigures
         rows=table.rows if table else None,
         checks_passed=passed,
         checks_failed=failed,
+        quality=quality,
     )
 
 

@@ -6,6 +6,7 @@ Belongs here: putting what is agreed and what is published into templates. Not h
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
@@ -24,7 +25,8 @@ from governance.dictionary import Dictionary, Term
 from governance.kpis import Kpi
 from governance.lineage import Graph, Table, upstream_sources
 from governance.manifest import Manifest
-from governance.registry import Dataset
+from governance.quality import OVERALL
+from governance.registry import Dataset, Dimension
 from governance.site.charts import line_chart, small_line
 from governance.site.drawing import Box, around, draw
 from governance.site.figures import Figures
@@ -246,6 +248,7 @@ def _environment(content: Content) -> Environment:
         "breakable": _breakable,
         "moment": "{:%Y-%m-%d %H:%M} UTC".format,
         "whole": "{:,}".format,
+        "percent": _percent,
     }
     environment.globals |= {
         "content": content,
@@ -258,6 +261,8 @@ def _environment(content: Content) -> Environment:
         "small_line": lambda kpi, points: small_line(points, days_apart=DAYS_APART[kpi.refresh]),
         "first_sentence": first_sentence,
         "meaning_of": meaning_of,
+        "dimensions": [dimension.value for dimension in Dimension],
+        "overall": OVERALL,
     }
     return environment
 
@@ -270,6 +275,11 @@ def _template_source(name: str) -> str:
 def _prose(text: str) -> Markup:
     """Text with `code` marked."""
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped
+
+
+def _percent(share: float) -> str:
+    """A share of rows, cut and not rounded: 100 % is said of all of them alone."""
+    return f"{math.floor(round(share * 1000, 6)) / 10:g} %"
 
 
 def _breakable(name: str) -> Markup:

@@ -130,7 +130,7 @@ def test_the_search_finds_a_misspelt_word_by_keyboard_alone(site: Path, page: Pa
     page.get_by_role("option").first.wait_for()
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowUp")
-    assert page.locator("#search").get_attribute("aria-activedescendant") == "found-0"
+    assert page.locator("#site-search").get_attribute("aria-activedescendant") == "site-found-0"
     page.keyboard.press("Enter")
     page.wait_for_url((site / page_of).as_uri())
 
@@ -142,7 +142,7 @@ def test_a_word_like_nothing_is_answered_and_escape_leaves(site: Path, page: Pag
     page.keyboard.type("zzzzqqqq")
     page.get_by_text("Nothing is like it.").wait_for()
     page.keyboard.press("Escape")
-    page.locator("#found").wait_for(state="hidden")
+    page.locator("#site-found").wait_for(state="hidden")
 
 
 @NEEDS_CHROMIUM

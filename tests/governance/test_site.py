@@ -6,8 +6,8 @@ import itertools
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from datetime import date
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from html.parser import HTMLParser
 from pathlib import Path
@@ -20,10 +20,12 @@ from governance.dictionary import read_dictionary
 from governance.kpis import read_kpis
 from governance.lineage import Graph
 from governance.manifest import Manifest
+from governance.quality import Standing
 from governance.registry import read_registry
 from governance.site import Content, build_site, dataset_page, kpi_page, term_page
 from governance.site.charts import line_chart, small_line
 from governance.site.drawing import Box, around, draw
+from governance.site.figures import DatasetFigures, Figures, KpiFigures
 from lendloop.errors import ConfigurationError
 from lendloop.home import CHECKOUT
 from lendloop.settings import load_settings
@@ -151,6 +153,28 @@ def test_a_site_replaces_a_site_and_nothing_else(content: Content, site: Path, t
     with pytest.raises(ConfigurationError, match="something else than a site"):
         build_site(tmp_path, content)
     assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+def test_quality_is_shown_by_dimension_and_all_is_said_of_all_rows_alone(content: Content, tmp_path: Path) -> None:
+    noon = datetime(2026, 6, 30, 12, tzinfo=UTC)
+    shares = {"overall": 0.99999, "validity": 1.0, "uniqueness": 0.29}
+    measured = Standing("trusted.fct_loan", noon, shares, 3, (0.99999,))
+    loans = DatasetFigures("late", noon, 1234, 6, 1, measured)
+    others = DatasetFigures("absent", None, None, 0, 0, None)
+    figures = Figures(
+        as_of=noon,
+        version=7,
+        datasets={key: loans if key == "trusted.fct_loan" else others for key in content.datasets},
+        kpis={kpi.name: KpiFigures((), {}) for kpi in content.kpis},
+        groups={},
+        sources={},
+    )
+    build_site(tmp_path / "site", replace(content, figures=figures))
+    text = (tmp_path / "site" / dataset_page("trusted.fct_loan")).read_text()
+    assert "<strong>99.9 %</strong>: validity 100 %, uniqueness 29 %; 6 of 7 checks passed" in text
+    assert "badge state late" in text
+    assert 'data-label="quality">99.9 %' in (tmp_path / "site" / "datasets.html").read_text()
+    assert "Late: <a" in (tmp_path / "site" / "index.html").read_text()
 
 
 def test_a_picture_keeps_layers_apart_and_boxes_off_each_other(graph: Graph, content: Content) -> None:

@@ -2,8 +2,8 @@
 "use strict";
 
 (() => {
-  const field = document.getElementById("search");
-  const list = document.getElementById("found");
+  const field = document.getElementById("site-search");
+  const list = document.getElementById("site-found");
   const root = document.body.dataset.root;
   const MOST = 12;
 
@@ -80,7 +80,7 @@
       .sort((one, other) => one.best - other.best || one.entry.name.localeCompare(other.entry.name)).slice(0, MOST);
     list.replaceChildren(...shown.map(({ entry, why }, place) => {
       const item = document.createElement("li");
-      item.id = `found-${place}`;
+      item.id = `site-found-${place}`;
       item.setAttribute("role", "option");
       const name = document.createElement("b");
       name.textContent = entry.name;
@@ -107,7 +107,7 @@
     chosen = place;
     [...list.children].forEach((item, at) => item.setAttribute("aria-selected", String(at === place)));
     if (place < 0) return field.removeAttribute("aria-activedescendant");
-    field.setAttribute("aria-activedescendant", `found-${place}`);
+    field.setAttribute("aria-activedescendant", `site-found-${place}`);
     list.children[place].scrollIntoView({ block: "nearest" });
   }
 
