@@ -19,13 +19,15 @@ class CheckOutcome(BaseModel):
 
 
 def check_all() -> list[CheckOutcome]:
-    """Check settings, dbt project, registry, dictionary, lineage, KPIs, audiences, rules, routes and the asset graph.
+    """Check settings, blanks, dbt project, registry, dictionary, lineage, KPIs, audiences, rules, routes, the asset graph.
 
+    While a scaffolded file has blanks, only they are named: whatever else is wrong may come of them.
     Raises ConfigurationError only when the settings themselves can't be read.
     """
     settings = load_settings()
     parts: dict[str, Callable[[Settings], str]] = {
         "settings": _settings,
+        "blanks": _blanks,
         "dbt project": _dbt,
         "registry": _registry,
         "dictionary": _dictionary,
@@ -36,7 +38,12 @@ def check_all() -> list[CheckOutcome]:
         "routes": _routes,
         "asset graph": _graph,
     }
-    return [_attempt(name, part, settings) for name, part in parts.items()]
+    outcomes = []
+    for name, part in parts.items():
+        outcomes.append(_attempt(name, part, settings))
+        if name == "blanks" and outcomes[-1].fault:
+            break
+    return outcomes
 
 
 def _attempt(name: str, part: Callable[[Settings], str], settings: Settings) -> CheckOutcome:
@@ -49,6 +56,14 @@ def _attempt(name: str, part: Callable[[Settings], str], settings: Settings) -> 
 def _settings(settings: Settings) -> str:
     configured = [source for source in SOURCES if settings.is_configured(source)]
     return f"environment {settings.env}; configured sources: {', '.join(configured) or 'none'}"
+
+
+def _blanks(settings: Settings) -> str:
+    from governance.blanks import refuse_blanks
+    from orchestration.commands_scaffold import places_of_blanks
+
+    refuse_blanks(places_of_blanks(settings))
+    return "nothing is left to fill in"
 
 
 def _dbt(settings: Settings) -> str:
