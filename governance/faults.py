@@ -16,6 +16,8 @@ class Fault:
     subject: str
     what: str
     advice: str
+    about: str = ""
+    """The key of meta that it is about, where it is about one."""
 
     def __str__(self) -> str:
         return f"{self.file}: {self.subject}: {self.what}; {self.advice}"

@@ -51,6 +51,8 @@ class Model:
     raw_sql: str
     depends_on: tuple[str, ...]
     """Unique ids of models, seeds and sources."""
+    has_contract: bool = False
+    """Whether dbt holds it to the columns and types that it declares."""
 
     @property
     def key(self) -> str:
@@ -113,6 +115,8 @@ class Manifest:
     """Every owner that a group or an exposure names, with the address that reaches them."""
     group_owners: Mapping[str, str]
     """The team that answers for each consistency group."""
+    exposures: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The unique ids that each exposure reads, by its name."""
 
     @cached_property
     def governed(self) -> tuple[Model, ...]:
@@ -162,6 +166,11 @@ def parse_manifest(manifest: Mapping[str, Any]) -> Manifest:
         tests=tuple(_test(node) for node in nodes if node["resource_type"] == "test"),
         teams={owner["name"]: owner["email"] for owner in owners},
         group_owners={group["name"]: group["owner"]["name"] for group in manifest["groups"].values()},
+        exposures={
+            exposure["name"]: tuple(exposure.get("depends_on", {}).get("nodes", ()))
+            for exposure in manifest["exposures"].values()
+            if "name" in exposure
+        },
     )
 
 
@@ -188,6 +197,7 @@ def _model(node: Mapping[str, Any]) -> Model:
         language=node.get("language", "sql"),
         raw_sql=node.get("raw_code", ""),
         depends_on=tuple(node.get("depends_on", {}).get("nodes", ())),
+        has_contract=bool(node["config"].get("contract", {}).get("enforced")),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -102,6 +102,13 @@ class Reconciles(Strict):
     """Rules by name, each the SQL condition on a row of raw that the dataset leaves out."""
 
 
+class Approval(Strict):
+    """Who let a dataset into trusted: a person or a team other than its owner."""
+
+    by: Annotated[str, Field(min_length=2)]
+    date: date
+
+
 class DatasetParameters(Strict):
     """What a dataset promises and what acts on it. The consistency group is the model's group in dbt."""
 
@@ -133,6 +140,10 @@ class DatasetParameters(Strict):
     """Why it goes, or the day it goes first: no audience or rule reads it from then on."""
     kpis: list[Declared] = Field(default_factory=list)
     """The KPIs that the dataset defines itself, as no metric can (`governance.kpis`)."""
+    consumers: list[str] = Field(default_factory=list)
+    """Teams that read it where no exposure, audience, rule or other dataset shows it."""
+    approved: Approval | None = None
+    """`{by: …, date: 'YYYY-MM-DD'}`: who let it into trusted, and when."""
 
 
 class DraftParameters(DatasetParameters):
@@ -249,13 +260,14 @@ def _validate(
             if one["type"] == "missing":
                 if complete:
                     what = f"declares no {name}"
-                    faults.append(Fault(file, subject, what, f"add `{name}` to its meta: {_help(kind, name)}"))
+                    advice = f"add `{name}` to its meta: {_help(kind, name)}"
+                    faults.append(Fault(file, subject, what, advice, name.split(".")[0]))
             elif one["type"] == "extra_forbidden":
                 known = ", ".join(kind.model_fields)
                 faults.append(Fault(file, subject, f"{name} is no key of meta", f"remove it, or write one of {known}"))
             else:
                 what = f"{name} is {one['input']!r}: {one['msg']}"
-                faults.append(Fault(file, subject, what, f"it is {_help(kind, name)}"))
+                faults.append(Fault(file, subject, what, f"it is {_help(kind, name)}", name.split(".")[0]))
         return None, faults
 
 
@@ -288,11 +300,6 @@ def _judge(dataset: Dataset, manifest: Manifest) -> list[Fault]:
             faults.append((f"completeness names {name}, which may not be empty", "remove it: the contract holds it"))
         if not column.is_required and name not in parameters.completeness:
             faults.append((f"completeness says nothing of {name}", "add the share of rows in which it is filled"))
-    faults += [
-        (f"no data test holds the consistency rule {rule!r}", "add the test, or correct the rule")
-        for rule in parameters.consistency
-        if find_rule(rule, model, manifest) is None
-    ]
     if model.keeps_history != (parameters.retention is Retention.KEPT):
         rebuilt = "is never rebuilt" if model.keeps_history else "is rebuilt from raw"
         faults.append(
@@ -305,6 +312,22 @@ def _judge(dataset: Dataset, manifest: Manifest) -> list[Fault]:
     return [
         *_no_team(manifest, model.yaml, model.name, "owner", parameters.owner),
         *_no_team(manifest, model.yaml, model.name, "steward", parameters.steward),
+        *(
+            fault
+            for team in parameters.consumers
+            for fault in _no_team(manifest, model.yaml, model.name, "consumers", team)
+        ),
+        *(
+            Fault(
+                model.yaml,
+                model.name,
+                f"no data test holds the consistency rule {rule!r}",
+                "add the test, or correct the rule",
+                "consistency",
+            )
+            for rule in parameters.consistency
+            if find_rule(rule, model, manifest) is None
+        ),
         *(Fault(model.yaml, model.name, what, advice) for what, advice in faults),
     ]
 
@@ -331,7 +354,7 @@ def _judge_reconciles(dataset: Dataset, manifest: Manifest) -> list[tuple[str, s
 def _no_team(manifest: Manifest, file: str, subject: str, role: str, team: str) -> list[Fault]:
     """A fault when nobody is reached by the name."""
     advice = f"name one of {', '.join(sorted(manifest.teams))}"
-    return [] if team in manifest.teams else [Fault(file, subject, f"{role} {team} is no team", advice)]
+    return [] if team in manifest.teams else [Fault(file, subject, f"{role} {team} is no team", advice, role)]
 
 
 _OF_ONE_TABLE = ("not_null", "unique", "accepted_values", "unique_combination")
@@ -386,11 +409,11 @@ def _misclassed(model: Model, columns: Mapping[str, ColumnParameters]) -> list[F
                         subject,
                         f"is classed {column.pii.value}",
                         f"its name says {right}: write `pii: {right}`",
+                        "pii",
                     )
                 )
         if model.zone != "contacts" and column.pii in (PersonalData.CONTACT, PersonalData.NAME):
             advice = "move it to contacts, or hash it"
-            faults.append(
-                Fault(model.yaml, subject, f"carries personal data of class {column.pii.value} in {model.zone}", advice)
-            )
+            what = f"carries personal data of class {column.pii.value} in {model.zone}"
+            faults.append(Fault(model.yaml, subject, what, advice, "pii"))
     return faults

@@ -21,6 +21,7 @@ import duckdb
 from pydantic import BaseModel, Field, TypeAdapter
 
 from lendloop.clock import Clock
+from lendloop.days import keep_day
 from lendloop.errors import PermanentError
 from lendloop.home import DBT_PROJECT, Home
 from lendloop.identity import write_raw_decisions
@@ -231,6 +232,8 @@ def build_and_publish(settings: Settings, clock: Clock, *, force: bool = False) 
                 built_at=began,
             )
             rows = _row_counts(connection, manifest)
+        outcomes = ((node, _about(manifest, node)) for node in nodes)
+        keep_day(home, manifest, outcomes, clock.business_date("UTC"))
     for node in nodes:
         node.rows = rows.get(node.unique_id)
     draft = _nodes_file(home).with_suffix(f".{os.getpid()}.tmp")
@@ -243,6 +246,11 @@ def build_and_publish(settings: Settings, clock: Clock, *, force: bool = False) 
         written=written,
         tables={key: table.rows for key, table in catalog.tables.items()},
     )
+
+
+def _about(manifest: Mapping[str, Any], node: NodeResult) -> str:
+    """The id of the model that an outcome counts for."""
+    return tested_model(manifest, node.unique_id) if node.kind == "test" else node.unique_id
 
 
 def _nodes_file(home: Home) -> Path:

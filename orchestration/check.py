@@ -19,7 +19,8 @@ class CheckOutcome(BaseModel):
 
 
 def check_all() -> list[CheckOutcome]:
-    """Check settings, blanks, dbt project, registry, dictionary, lineage, KPIs, audiences, rules, routes, the asset graph.
+    """Check settings, blanks, dbt project, registry, dictionary, lineage, KPIs, audiences, rules, the gate of trusted, routes,
+    the asset graph.
 
     While a scaffolded file has blanks, only they are named: whatever else is wrong may come of them.
     Raises ConfigurationError only when the settings themselves can't be read.
@@ -35,6 +36,7 @@ def check_all() -> list[CheckOutcome]:
         "kpis": _kpis,
         "audiences": _audiences,
         "rules": _rules,
+        "promotion": _promotion,
         "routes": _routes,
         "asset graph": _graph,
     }
@@ -119,6 +121,15 @@ def _rules(settings: Settings) -> str:
     from orchestration.lineage import open_door
 
     return ", ".join(rule.rule for rule in load_rules(settings.definitions, open_door(settings))) or "none"
+
+
+def _promotion(settings: Settings) -> str:
+    from governance.manifest import read_manifest
+    from governance.promotion import check_gate
+    from orchestration.lineage import load_definitions
+
+    passed = check_gate(read_manifest(settings.home), load_definitions(settings).graph)
+    return f"{passed} datasets of trusted and kpi pass the gate"
 
 
 def _routes(settings: Settings) -> str:

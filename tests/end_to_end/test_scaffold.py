@@ -16,14 +16,7 @@ from governance.registry import ColumnParameters, DatasetParameters
 from governance.scaffold import definition_file, required_yaml
 from lendloop.errors import ConfigurationError
 from tests.checkout_copy import Copy
-
-GRAY = "dbt_project/models/gray"
-MODEL_SQL = {
-    "what a row is": "The loans of a market, counted.",
-    "the columns": "market",
-    "a model": "fct_loan",
-    "the columns, each": "market,\n    count(*) as loan_count",
-}
+from tests.end_to_end.filled import GRAY, fill_agreed, fill_sql
 
 
 @pytest.mark.slow
@@ -40,7 +33,7 @@ def test_every_scaffold_has_the_blanks_that_check_names_and_passes_once_they_are
         assert done.returncode == 0, done.stderr
     checked = copy.lendloop("check")
     assert checked.returncode == 2
-    named = [line.removeprefix("blanks: fault ") for line in checked.stdout.splitlines() if "fault" in line]
+    named = [line.removeprefix("blanks: fault ") for line in checked.stdout.splitlines() if ": fault " in line]
     places = [copy.path("dbt_project/models"), copy.path("activation/definitions"), copy.path("ingestion")]
     assert named == [str(found) for found in find_blanks(places)]
     assert {re.sub(r":.*", "", line.removeprefix(f"{copy.root}/")) for line in named} == {
@@ -78,42 +71,9 @@ def test_every_scaffold_has_the_blanks_that_check_names_and_passes_once_they_are
 
 
 def fill_all(copy: Copy) -> None:
-    for name in ("int_plain", "int_agreed"):
-        copy.fill(f"{GRAY}/portfolio/{name}.sql", MODEL_SQL)
-        sql = copy.path(f"{GRAY}/portfolio/{name}.sql")
-        sql.write_text(sql.read_text() + "group by market\n")
+    fill_sql(copy, "int_plain")
     copy.fill(f"{GRAY}/portfolio/_int_plain.yml", {"what a row is": "One row a market."})
-    copy.fill(
-        f"{GRAY}/portfolio/_int_agreed.yml",
-        {
-            "what a row is": "One row a market.",
-            "Team that decides": "risk",
-            "Team that keeps": "data-platform",
-            "How often": "15",
-            "Hours after which its owner": "20",
-            "Hours after which it is": "26",
-            "The smallest share": "{}",
-            "Data tests": "market in dim_market",
-            "`as_source`": "as_source",
-            "What happens": "serve_stale",
-            "Columns that name": "market",
-            "the columns of the key": "market",
-            "the column": "market",
-            "its type": "varchar",
-            "the term": "market",
-            "The name of a doc block": "market",
-            "Class of personal data": "none",
-            "the tests": "unique, relationships: {arguments: {to: ref('dim_market'), field: market}}",
-        },
-    )
-    agreed = copy.path(f"{GRAY}/portfolio/_int_agreed.yml")
-    more = agreed.read_text().replace(
-        "[unique, relationships: {arguments: {to: ref('dim_market'), field: market}}]",
-        "[unique, {relationships: {arguments: {to: ref('dim_market'), field: market}}}]\n"
-        "      - name: loan_count\n        data_type: bigint\n        description: '{{ doc(\"loan_count\") }}'\n"
-        "        config: {meta: {term: loan_count, pii: none}}\n        constraints: [{type: not_null}]",
-    )
-    agreed.write_text(more)
+    fill_agreed(copy)
     copy.fill(
         "activation/definitions/audiences/winback.yaml",
         {

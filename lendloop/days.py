@@ -1,0 +1,101 @@
+"""Which business days a dataset kept its promise on: what its checks came to in the builds of each day.
+
+What belongs here: keeping and counting days. What does not: what follows from them (`governance.promotion`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import BaseModel, Field
+
+from lendloop.formats import read_json
+from lendloop.home import Home
+
+DAYS_KEPT = 90
+NAMES_KEPT = 3
+
+
+class Outcome(Protocol):
+    """One model, seed or test of a build."""
+
+    @property
+    def unique_id(self) -> str: ...
+    @property
+    def ok(self) -> bool: ...
+
+
+class Day(BaseModel):
+    """All builds of one business day: `checks` is how many tests the last of them made, `broken` what failed in any."""
+
+    checks: int = 0
+    broken: list[str] = Field(default_factory=list)
+
+    @property
+    def clean(self) -> bool:
+        """Whether it was tested and nothing failed; a day without a test proves nothing."""
+        return self.checks > 0 and not self.broken
+
+
+class Days(BaseModel):
+    """The days of every dataset, by `schema.table` and day."""
+
+    format: int = 1
+    datasets: dict[str, dict[date, Day]] = Field(default_factory=dict)
+
+    def clean_days(self, dataset: str) -> int:
+        """The clean days since the last that was not; days on which nothing was built count neither way."""
+        count = 0
+        for _, day in sorted(self.datasets.get(dataset, {}).items(), reverse=True):
+            if not day.clean:
+                break
+            count += 1
+        return count
+
+
+def read_days(home: Home) -> Days:
+    """What is kept; nothing before the first build. Raises ConfigurationError for a newer file."""
+    path = days_file(home)
+    return read_json(path, Days) if path.exists() else Days()
+
+
+def keep_day(
+    home: Home,
+    manifest: Mapping[str, Any],
+    outcomes: Iterable[tuple[Outcome, str]],
+    today: date,
+    late: Mapping[str, str] | None = None,
+) -> None:
+    """Add a build to its business day. `outcomes`: each node of the build with the id of the model that it is about.
+
+    `late` says of each dataset that was not fresh until then how old it was. The caller holds the warehouse's lock, so nobody else writes. A day once broken stays so.
+    """
+    days = read_days(home)
+    built: dict[str, Day] = {}
+    for outcome, about in outcomes:
+        node = manifest["nodes"].get(about)
+        if node is None:
+            continue
+        day = built.setdefault(f"{node['schema']}.{node['alias']}", Day())
+        day.checks += outcome.unique_id != about
+        if not outcome.ok:
+            day.broken.append(outcome.unique_id.split(".")[2])
+    for key, age in (late or {}).items():
+        built.setdefault(key, Day()).broken.append(age)
+    for key, day in built.items():
+        known = days.datasets.setdefault(key, {})
+        before = known.get(today, Day()).broken
+        known[today] = Day(checks=day.checks, broken=list(dict.fromkeys([*before, *day.broken]))[:NAMES_KEPT])
+        for old in [one for one in known if one <= today - timedelta(days=DAYS_KEPT)]:
+            del known[old]
+    draft = days_file(home).with_suffix(f".{os.getpid()}.tmp")
+    draft.write_text(days.model_dump_json())
+    os.replace(draft, days_file(home))
+
+
+def days_file(home: Home) -> Path:
+    return home.root / "days.json"

@@ -1,0 +1,82 @@
+"""`lendloop promote`: the gate of trusted asked, and the change that moves a draft through it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lendloop.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from governance.promotion import Requirement
+
+
+def promote(
+    model: Annotated[str, typer.Argument(help="A draft in gray, by its name.")],
+    approver: Annotated[str, typer.Option(help="Who lets it in: a person or a team other than its owner.")] = "",
+    name: Annotated[str, typer.Option("--as", help="Its name in trusted, e.g. fct_… for int_….")] = "",
+    days: Annotated[int | None, typer.Option(help="Clean days in a row that it needs.", min=1)] = None,
+    apply: Annotated[bool, typer.Option("--apply", help="Write the change to the working tree.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
+) -> None:
+    """What a draft lacks for trusted; when nothing, the change that moves it, as a diff."""
+    from governance.manifest import read_manifest
+    from governance.promotion import CLEAN_DAYS, apply_change, as_diff, judge_gate, promotion, refuse_missing
+    from lendloop.days import read_days
+    from lendloop.home import DBT_PROJECT
+    from lendloop.settings import load_settings
+    from orchestration.lineage import load_definitions
+    from orchestration.screen import print_json
+
+    settings = load_settings()
+    manifest = read_manifest(settings.home)
+    found = next((one for one in manifest.models.values() if one.name == model), None)
+    if found is None:
+        raise ConfigurationError(f"no model is called {model}")
+    if found.zone != "gray" or found.materialized == "seed":
+        raise ConfigurationError(f"{model} is in {found.zone}: only a model of gray is promoted")
+    requirements = judge_gate(
+        found,
+        manifest,
+        load_definitions(settings).graph,
+        approver=approver or None,
+        clean_days=read_days(settings.home).clean_days(found.key),
+        needed_days=days or CLEAN_DAYS,
+    )
+    ready = all(requirement.passed for requirement in requirements)
+    diff = ""
+    if ready:
+        who = next(one.found for one in requirements if one.name == "approver")
+        change = promotion(
+            found, DBT_PROJECT, approver=who, on=settings.clock().business_date("UTC"), name=name or None
+        )
+        diff = as_diff(change, DBT_PROJECT, DBT_PROJECT.name)
+        if apply:
+            apply_change(change, DBT_PROJECT)
+    if as_json:
+        listed = [
+            {"name": one.name, "passed": one.passed, "found": one.found, "missing": list(one.missing)}
+            for one in requirements
+        ]
+        print_json(
+            {"model": found.key, "ready": ready, "requirements": listed, "diff": diff, "applied": apply and ready}
+        )
+    else:
+        _tell(requirements, to_stderr=ready)
+        typer.echo(diff, nl=False)
+    refuse_missing(found, requirements)
+    if apply and not as_json:
+        typer.echo(
+            f"written to {Path(DBT_PROJECT.name)}: `git diff` shows it, `lendloop check` repeats the gate", err=True
+        )
+
+
+def _tell(requirements: list[Requirement], *, to_stderr: bool) -> None:
+    """One line a requirement; on standard error where a diff follows, so that the diff can be taken as it is."""
+    for one in requirements:
+        if one.passed:
+            typer.echo(f"{one.name}: ok {one.found}".rstrip(), err=to_stderr)
+        for line in one.missing:
+            typer.echo(f"{one.name}: missing {line}", err=to_stderr)

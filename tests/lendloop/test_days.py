@@ -1,0 +1,57 @@
+"""Days on which a dataset kept its promise: kept by build, counted back from the newest."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from lendloop.days import DAYS_KEPT, keep_day, read_days
+from lendloop.home import Home
+
+MANIFEST = {"nodes": {"model.lendloop.one": {"schema": "gray", "alias": "one"}}}
+TODAY = date(2026, 3, 10)
+
+
+class Outcome(NamedTuple):
+    unique_id: str
+    ok: bool
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path).prepare()
+
+
+def build(home: Home, day: date, *, passed: bool = True, tested: bool = True) -> None:
+    outcomes = [Outcome("model.lendloop.one", True)]
+    outcomes += [Outcome("test.lendloop.unique_one.123", passed)] if tested else []
+    keep_day(home, MANIFEST, ((one, "model.lendloop.one") for one in outcomes), day)
+
+
+def test_clean_days_are_counted_back_to_the_last_that_was_not(home: Home) -> None:
+    assert read_days(home).clean_days("gray.one") == 0
+    for number, passed in enumerate([True, False, True, True]):
+        build(home, TODAY + timedelta(days=number), passed=passed)
+    assert read_days(home).clean_days("gray.one") == 2
+
+
+def test_a_day_once_broken_stays_so_and_says_what_failed(home: Home) -> None:
+    build(home, TODAY, passed=False)
+    build(home, TODAY)
+    days = read_days(home)
+    assert days.clean_days("gray.one") == 0
+    assert days.datasets["gray.one"][TODAY].broken == ["unique_one"]
+
+
+def test_a_day_without_a_test_proves_nothing(home: Home) -> None:
+    build(home, TODAY, tested=False)
+    assert read_days(home).clean_days("gray.one") == 0
+
+
+def test_old_days_go(home: Home) -> None:
+    build(home, TODAY)
+    build(home, TODAY + timedelta(days=DAYS_KEPT))
+    assert list(read_days(home).datasets["gray.one"]) == [TODAY + timedelta(days=DAYS_KEPT)]
