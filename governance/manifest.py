@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from functools import cached_property
 from typing import Any
 
@@ -53,6 +54,11 @@ class Model:
     """Unique ids of models, seeds and sources."""
     has_contract: bool = False
     """Whether dbt holds it to the columns and types that it declares."""
+    unversioned: str = ""
+    """Its name without its version; `name` is that of its table, by default with the version behind."""
+    version: str = ""
+    goes_on: date | None = None
+    """The day from which nothing may read it."""
 
     @property
     def key(self) -> str:
@@ -198,6 +204,9 @@ def _model(node: Mapping[str, Any]) -> Model:
         raw_sql=node.get("raw_code", ""),
         depends_on=tuple(node.get("depends_on", {}).get("nodes", ())),
         has_contract=bool(node["config"].get("contract", {}).get("enforced")),
+        unversioned=node.get("name") or node["alias"],
+        version=str(node.get("version") or ""),
+        goes_on=date.fromisoformat(str(node["deprecation_date"])[:10]) if node.get("deprecation_date") else None,
     )
 
 

@@ -18,7 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from governance.faults import Fault, refuse
 from governance.kpis import Declared
 from governance.manifest import DataTest, Manifest, Model
+from lendloop.days import DAYS_KEPT
 from lendloop.on_error import OnError
+from lendloop.standing import BROKEN_DAYS, OF_DAYS
 
 
 class PersonalData(StrEnum):
@@ -109,6 +111,21 @@ class Approval(Strict):
     date: date
 
 
+class Demotion(Strict):
+    """How often a promise may break before nothing is done on the dataset any more."""
+
+    broken_days: Annotated[int, Field(ge=1)] = BROKEN_DAYS
+    """Business days on which a blocking check failed, or it was not fresh."""
+    of_days: Annotated[int, Field(ge=1, le=DAYS_KEPT)] = OF_DAYS
+    """Of so many days back."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Demotion:
+        if self.broken_days > self.of_days:
+            raise ValueError("broken_days is above of_days")
+        return self
+
+
 class DatasetParameters(Strict):
     """What a dataset promises and what acts on it. The consistency group is the model's group in dbt."""
 
@@ -144,6 +161,8 @@ class DatasetParameters(Strict):
     """Teams that read it where no exposure, audience, rule or other dataset shows it."""
     approved: Approval | None = None
     """`{by: …, date: 'YYYY-MM-DD'}`: who let it into trusted, and when."""
+    demotion: Demotion = Demotion()
+    """`{broken_days: …, of_days: …}`: how often its promise may break before it is demoted."""
 
 
 class DraftParameters(DatasetParameters):

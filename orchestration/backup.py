@@ -33,6 +33,7 @@ from lendloop.backup import (
     unseal,
 )
 from lendloop.clock import Clock
+from lendloop.days import days_file
 from lendloop.errors import ConfigurationError, LockTimeoutError, PermanentError
 from lendloop.formats import refuse_newer, upgrade, version_of
 from lendloop.history import keep_history
@@ -40,6 +41,7 @@ from lendloop.home import Home
 from lendloop.locks import file_lock
 from lendloop.publish import CATALOG, Catalog, read_catalog
 from lendloop.settings import SOURCES, Settings
+from lendloop.standing import standing_file
 from lendloop.warehouse import VERSIONS, connect_warehouse, warehouse_lock
 from lendloop.zones import load_manifest
 
@@ -62,7 +64,8 @@ def make_backup(settings: Settings, clock: Clock, target: Path, *, with_warehous
             with _ops(settings) as engine:
                 ops_version = dump_ops(engine, stage / OPS)
             quarantine = {path: stage / path.relative_to(home.root) for path in home.quarantine.rglob("*.parquet")}
-            copy_files(quarantine)
+            kept = [path for path in (standing_file(home), days_file(home)) if path.exists()]
+            copy_files(quarantine | {path: stage / path.relative_to(home.root) for path in kept})
             if with_warehouse:
                 _copy_warehouse(home, stage)
             else:

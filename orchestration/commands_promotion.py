@@ -1,4 +1,4 @@
-"""`lendloop promote`: the gate of trusted asked, and the change that moves a draft through it."""
+"""`lendloop promote` and `lendloop reinstate`: into trusted, and back after a demotion."""
 
 from __future__ import annotations
 
@@ -71,6 +71,22 @@ def promote(
         typer.echo(
             f"written to {Path(DBT_PROJECT.name)}: `git diff` shows it, `lendloop check` repeats the gate", err=True
         )
+
+
+def reinstate(
+    dataset: Annotated[str, typer.Argument(help="A demoted dataset, as zone.table.")],
+    by: Annotated[str, typer.Option(help="Who stands for it.")],
+    because: Annotated[str, typer.Option(help="Why its promise holds again.")],
+) -> None:
+    """Let audiences and rules read a demoted dataset again, once its checks have been clean for days."""
+    from lendloop import standing
+    from lendloop.settings import load_settings
+
+    settings = load_settings()
+    done = standing.reinstate(
+        settings.home, dataset, settings.clock(), by=by, because=because, timeout_s=settings.lock_timeout_s
+    )
+    typer.echo(f"{dataset} is agreed again, by {done.by}: {done.because}; the next pass tells its readers")
 
 
 def _tell(requirements: list[Requirement], *, to_stderr: bool) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 
 from governance.manifest import parse_manifest
+from governance.promotion import consumers_with_owners
 from governance.registry import read_registry
 from lendloop.settings import Settings, load_settings
 from lendloop.zones import load_manifest, publishable_tables
@@ -34,17 +35,19 @@ def build_defs(settings: Settings | None = None, resource_overrides: Mapping[str
     settings = settings or load_settings()
     os.environ.setdefault("MPLCONFIGDIR", str(settings.home.root / "matplotlib"))
     manifest = load_manifest(settings.home)
-    datasets = read_registry(parse_manifest(manifest))
+    typed = parse_manifest(manifest)
+    datasets = read_registry(typed)
     groups = {table.key: table.group for table in publishable_tables(manifest)}
     definitions = load_definitions(settings)
     audiences, rules, graph = definitions.audiences, definitions.rules, definitions.graph
+    told = {key: consumers_with_owners(key, typed, graph, definitions.owners) for key in datasets}
     assets = dg.map_asset_specs(
         lambda spec: shown_in_site(spec, settings, datasets),
         [
             *raw_specs(),
             *decision_specs(manifest),
             *source_assets(),
-            zones_asset(manifest, datasets, graph),
+            zones_asset(manifest, datasets, graph, told),
             *group_specs(manifest),
             *(audience_asset(audience, groups, graph) for audience in audiences),
             *([rules_asset(rules, groups, graph)] if rules else []),

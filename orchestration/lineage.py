@@ -32,15 +32,22 @@ class Definitions:
     rules: list[Rule]
     graph: Graph
 
+    @property
+    def owners(self) -> dict[str, str]:
+        """The team of each, by its name as an end of the graph."""
+        return {f"audiences.{one.audience}": one.owner for one in self.audiences} | {
+            f"rules.{one.rule}": one.owner for one in self.rules
+        }
 
-def load_definitions(settings: Settings) -> Definitions:
+
+def load_definitions(settings: Settings, *, held: bool = True) -> Definitions:
     """Every audience and rule, with lineage from the fields of the sources to what they send.
 
-    Raises ConfigurationError that names every file and column at fault.
+    Without `held` they are only read, for who asks what reads a dataset, whether it may or not. Raises ConfigurationError that names every file and column at fault.
     """
     door = open_door(settings)
-    audiences = load_audiences(settings.definitions / "audiences", door)
-    rules = load_rules(settings.definitions, door)
+    audiences = load_audiences(settings.definitions / "audiences", door if held else None)
+    rules = load_rules(settings.definitions, door if held else None)
     return Definitions(audiences, rules, whole_graph(door.graph, audiences, rules))
 
 

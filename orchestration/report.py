@@ -13,6 +13,7 @@ from lendloop.passes import LastPass, overdue, read_last_pass
 from lendloop.publish import read_catalog
 from lendloop.settings import Settings
 from lendloop.source_status import read_status
+from lendloop.standing import read_standing
 
 
 class Report(BaseModel):
@@ -32,7 +33,7 @@ class Report(BaseModel):
 
 def make_report(settings: Settings) -> Report:
     """What stands now. Reads only state files, the catalogue and operational state: no lock, no network."""
-    catalog = read_catalog(settings.home)
+    catalog, standing = read_catalog(settings.home), read_standing(settings.home)
     return Report(
         as_of=catalog.as_of,
         version=catalog.version,
@@ -57,6 +58,7 @@ def make_report(settings: Settings) -> Report:
                 "fresh_as_of": _iso(catalog.groups[table.group].published_as_of),
                 "checks_passed": catalog.checks.get(key, (0, 0))[0],
                 "checks_failed": catalog.checks.get(key, (0, 0))[1],
+                "standing": standing.of(key),
             }
             for key, table in sorted(catalog.tables.items())
         ],
@@ -80,6 +82,7 @@ def failures(settings: Settings) -> list[str]:
         for name, group in catalog.groups.items()
         if group.state != "fresh"
     ]
+    faults += [f"dataset {key} is demoted: {one.reason}" for key, one in read_standing(settings.home).demoted.items()]
     for audience in audience_status(settings, load_audiences(settings.definitions / "audiences")):
         faults += [f"audience {audience['audience']}: {error}" for error in audience.get("errors") or []]
     return faults + [f"notification: {line}" for line in outbox_failures(settings)]

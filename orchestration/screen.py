@@ -126,7 +126,7 @@ def show_report(report: Report, *, as_json: bool) -> None:
                 d["rows"],
                 d["version"],
                 d["group"],
-                d["freshness"],
+                d["freshness"] + ("" if d["standing"] == "agreed" else f", [red]{d['standing'].partition(':')[0]}[/]"),
                 f"{d['checks_passed']} passed"
                 + (f", [red]{d['checks_failed']} failed[/]" if d["checks_failed"] else ""),
             ]

@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 import duckdb
 
+from activation.demotions import tell_demotions
 from governance.lineage import Graph
 from governance.quality import Build, Score, measure
 from governance.registry import Dataset
@@ -19,8 +20,9 @@ from lendloop.home import Home
 from lendloop.on_error import tested_model
 from lendloop.publish import Catalog, read_catalog
 from lendloop.settings import Settings
+from lendloop.standing import AGREED, Standing
 from lendloop.warehouse import open_warehouse
-from lendloop.zones import BuildReport, NodeResult, build_and_publish
+from lendloop.zones import BuildReport, NodeResult, build_and_publish, meaning_of
 from orchestration.columns import column_metadata
 from orchestration.plots import line_plot, table
 from orchestration.resources import Hub
@@ -29,6 +31,7 @@ from orchestration.sources import source_key
 CATALOGUE = dg.AssetKey(["published", "catalogue"])
 SAMPLE_ROWS = 5
 CONSISTENT = "every_group_fresh"
+STANDING = "no_dataset_demoted"
 
 _PLOTS: dict[str, tuple[str, str]] = {
     "kpi.kpi_portfolio_market_daily": (
@@ -168,8 +171,15 @@ def group_specs(manifest: Mapping[str, Any]) -> list[dg.AssetSpec]:
     ]
 
 
-def zones_asset(manifest: Mapping[str, Any], datasets: Mapping[str, Dataset], graph: Graph) -> dg.AssetsDefinition:
+def zones_asset(
+    manifest: Mapping[str, Any],
+    datasets: Mapping[str, Dataset],
+    graph: Graph,
+    consumers: Mapping[str, list[str]] | None = None,
+) -> dg.AssetsDefinition:
     """One step: dbt build, audit by consistency group, publication. `datasets` is the registry.
+
+    `consumers`: who reads each dataset, to be told when it is demoted.
 
     Choosing some of its tables builds all, since a publication is one consistent set; it then reports on the chosen.
     """
@@ -207,6 +217,11 @@ def zones_asset(manifest: Mapping[str, Any], datasets: Mapping[str, Dataset], gr
             dg.AssetCheckSpec(
                 CONSISTENT, asset=CATALOGUE, description="Every consistency group passed its audit and was renewed."
             ),
+            dg.AssetCheckSpec(
+                STANDING,
+                asset=CATALOGUE,
+                description="No dataset broke its promise so often that nothing is done on it.",
+            ),
         ],
     )
     def build(
@@ -214,6 +229,7 @@ def zones_asset(manifest: Mapping[str, Any], datasets: Mapping[str, Dataset], gr
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         settings = hub.settings
         report = build_and_publish(settings, hub.clock)
+        standing = tell_demotions(settings, hub.clock, consumers or {})
         context.log.info("nothing changed" if report.skipped else f"published version {report.version}")
         catalog = read_catalog(settings.home)
         samples = {} if report.skipped else _look(settings.home, catalog)
@@ -223,7 +239,7 @@ def zones_asset(manifest: Mapping[str, Any], datasets: Mapping[str, Dataset], gr
             if report.skipped or result.kind == "test" or not result.ok or result.unique_id not in nodes:
                 continue
             if node_key(nodes[result.unique_id]) in chosen:
-                yield _materialized(nodes[result.unique_id], result, samples, scores, graph, catalog.checks)
+                yield _materialized(nodes[result.unique_id], result, samples, scores, graph, catalog.checks, standing)
         if CATALOGUE in chosen:
             yield _catalogue(report)
         for result in report.nodes:
@@ -237,6 +253,14 @@ def zones_asset(manifest: Mapping[str, Any], datasets: Mapping[str, Dataset], gr
                 asset_key=CATALOGUE,
                 passed=not report.failures,
                 metadata={"stale": dg.MetadataValue.md("\n".join(f"- {line}" for line in report.failures) or "none")},
+            )
+        if dg.AssetCheckKey(CATALOGUE, STANDING) in checks:
+            lines = [f"- {key} is {standing.of(key)}" for key in sorted(standing.demoted)]
+            yield dg.AssetCheckResult(
+                check_name=STANDING,
+                asset_key=CATALOGUE,
+                passed=not standing.demoted,
+                metadata={"demoted": dg.MetadataValue.md("\n".join(lines) or "none")},
             )
         for name, group in report.groups.items():
             if not report.skipped and group.state == "fresh":
@@ -285,6 +309,7 @@ def _materialized(
     scores: Mapping[str, Score],
     graph: Graph,
     checks: Mapping[str, tuple[int, int]],
+    standing: Standing,
 ) -> dg.MaterializeResult[None]:
     metadata: dict[str, Any] = {"duration_s": result.duration_s, "dbt_status": result.status}
     key = f"{node['schema']}.{node['alias']}"
@@ -300,6 +325,8 @@ def _materialized(
     if key in checks:
         metadata["checks_passed"], metadata["checks_failed"] = checks[key]
     metadata |= column_metadata(graph, key, node["columns"]) | samples.get(key, {})
+    if node["schema"] in AGREED:
+        metadata["standing"] = standing.of(key)
     return dg.MaterializeResult(asset_key=node_key(node), metadata=metadata)
 
 

@@ -31,6 +31,7 @@ from lendloop.clock import Clock
 from lendloop.errors import PermanentError
 from lendloop.settings import Settings
 from lendloop.source_status import SourceStatus
+from lendloop.standing import read_standing
 
 HASH_VERSION = "1"
 """Of the canonical payload; a new one re-sends everybody, which the full-sync guard asks about."""
@@ -41,6 +42,18 @@ REASON_ORDER = (
 _ASKED = ("opt_out", "deceased", "fraud", "dispute", "complaint", "hardship", "once", "hold_out")
 """Reasons that end a membership on purpose, however many they are; so does a consent that says no."""
 _GROUPS_OF_SOURCE = {"crm": ("customer", "crm"), "support": ("support",), "ledger": ("portfolio",)}
+
+
+BEHIND_EVERY_AUDIENCE = (
+    "trusted.dim_market",
+    "trusted.map_customer_source",
+    "trusted.dim_contact_permission",
+    "trusted.fct_suppression",
+    "trusted.fct_ticket_suppression",
+    "contacts.customer_contact",
+    "contacts.customer_profile",
+)
+"""What says who is who, who agreed, who is held back and how they are reached, whatever an audience's SQL reads."""
 
 
 @dataclass
@@ -84,6 +97,8 @@ def select(
     for source, hours in audience.rests_on.items():
         if _freshness(source, hours, selection, source_status, clock) == "stale":
             selection.blocked.append(f"stale_source: {source} was last read in full more than {hours:g} h ago")
+    if refusal := read_standing(settings.home).refusal([*audience.query.tables, *BEHIND_EVERY_AUDIENCE]):
+        selection.blocked.append(f"demoted_source: {refusal}")
     missing = [t for t in audience.query.tables if not has_table(connection, "published", *t.split("."))]
     if missing:
         selection.blocked.append(f"empty_source: {', '.join(missing)} is not published")

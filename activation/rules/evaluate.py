@@ -26,6 +26,7 @@ from lendloop.errors import LendloopError
 from lendloop.publish import read_catalog
 from lendloop.settings import Settings
 from lendloop.source_status import SourceStatus
+from lendloop.standing import read_standing
 
 SAMPLE = 10
 _Outcome = Literal["passed", "failed", "skipped", "error"]
@@ -34,8 +35,8 @@ _Outcome = Literal["passed", "failed", "skipped", "error"]
 class RuleEvaluation(BaseModel):
     """One evaluation of a rule.
 
-    `outcome`: passed (no finding), failed (findings: a data failure), skipped (a source is not configured, or
-    nothing is published), error (a system failure; `error` says which). `frozen`, when set, says why no alert
+    `outcome`: passed (no finding), failed (findings: a data failure), skipped (a source is not configured, nothing
+    is published, or a dataset that it reads is demoted), error (a system failure; `error` says which). `frozen`, when set, says why no alert
     may close by it. `sample` holds the worst findings by entity key, without personal data.
     """
 
@@ -95,6 +96,8 @@ def evaluate_rule(
     reason: str | None = None
     if absent:
         outcome, reason = "skipped", f"not configured: {', '.join(absent)}"
+    elif refusal := read_standing(settings.home).refusal(rule.tables):
+        outcome, reason = "skipped", refusal
     elif not settings.home.published.exists():
         outcome, reason = "skipped", "nothing has been published yet"
     else:
