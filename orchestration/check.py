@@ -37,6 +37,7 @@ def check_all() -> list[CheckOutcome]:
         "audiences": _audiences,
         "rules": _rules,
         "promotion": _promotion,
+        "versions": _versions,
         "routes": _routes,
         "asset graph": _graph,
     }
@@ -130,6 +131,18 @@ def _promotion(settings: Settings) -> str:
 
     passed = check_gate(read_manifest(settings.home), load_definitions(settings, held=False).graph)
     return f"{passed} datasets of trusted and kpi pass the gate"
+
+
+def _versions(settings: Settings) -> str:
+    from datetime import UTC, datetime
+
+    from governance.manifest import read_manifest
+    from governance.versions import check_versions
+    from orchestration.lineage import load_definitions
+
+    manifest, graph = read_manifest(settings.home), load_definitions(settings, held=False).graph
+    later = check_versions(manifest, graph, datetime.now(UTC).date())
+    return "; ".join(map(str, later)) or "no dataset is about to go"
 
 
 def _routes(settings: Settings) -> str:

@@ -1,5 +1,5 @@
 """The `lendloop` command: run, status, kpi, check, lineage, doctor, backup, restore, prune, replay, dictionary, identity,
-reconcile, quality, site, new, promote, reinstate, demo, dev, sandbox.
+reconcile, quality, site, new, promote, reinstate, consumers, demo, dev, sandbox.
 
 Every command calls what the sensors and assets call. Exit status: 0 done, 1 something that should
 have been done failed (named), 2 wrong use or configuration. An error is one line; `--verbose` adds
@@ -20,7 +20,7 @@ from lendloop.errors import ConfigurationError, LendloopError
 from orchestration.commands_governance import dictionary_app
 from orchestration.commands_kpi import app as kpi_commands
 from orchestration.commands_quality import quality, reconcile
-from orchestration.commands_promotion import promote, reinstate
+from orchestration.commands_promotion import consumers, promote, reinstate
 from orchestration.commands_scaffold import new_app
 
 app = typer.Typer(
@@ -36,6 +36,7 @@ app.command()(quality)
 app.add_typer(new_app, name="new")
 app.command()(promote)
 app.command()(reinstate)
+app.command()(consumers)
 _state = {"verbose": False}
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]

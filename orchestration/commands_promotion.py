@@ -1,4 +1,4 @@
-"""`lendloop promote` and `lendloop reinstate`: into trusted, and back after a demotion."""
+"""`lendloop promote`, `reinstate` and `consumers`: into trusted, back after a demotion, and who reads what."""
 
 from __future__ import annotations
 
@@ -87,6 +87,38 @@ def reinstate(
         settings.home, dataset, settings.clock(), by=by, because=because, timeout_s=settings.lock_timeout_s
     )
     typer.echo(f"{dataset} is agreed again, by {done.by}: {done.because}; the next pass tells its readers")
+
+
+def consumers(
+    dataset: Annotated[str, typer.Argument(help="A dataset by name or zone.name, with .vN one version of it.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
+) -> None:
+    """Who reads a dataset, version by version, each with the team to ask; and when a version goes."""
+    from governance.manifest import read_manifest
+    from governance.promotion import consumers_with_owners
+    from governance.versions import find_dataset
+    from lendloop.settings import load_settings
+    from orchestration.lineage import load_definitions
+    from orchestration.screen import print_json
+
+    settings = load_settings()
+    manifest, definitions = read_manifest(settings.home), load_definitions(settings, held=False)
+    read = {
+        model.key: (model, consumers_with_owners(model.key, manifest, definitions.graph, definitions.owners))
+        for model in find_dataset(dataset, manifest)
+    }
+    if as_json:
+        listed = [
+            {"dataset": one.key, "version": one.version or None, "goes_on": one.goes_on, "consumers": who}
+            for one, who in read.values()
+        ]
+        print_json({"datasets": listed})
+        return
+    for one, who in read.values():
+        goes = f", goes on {one.goes_on}" if one.goes_on else ""
+        typer.echo(f"{one.key}{goes}: {len(who)} consumers")
+        for reader in who:
+            typer.echo(f"  {reader}")
 
 
 def _tell(requirements: list[Requirement], *, to_stderr: bool) -> None:
