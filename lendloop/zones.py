@@ -234,7 +234,7 @@ def build_and_publish(settings: Settings, clock: Clock, *, force: bool = False) 
                 built_at=began,
             )
             rows = _row_counts(connection, manifest)
-        outcomes = ((node, _about(manifest, node)) for node in nodes)
+        outcomes = ((node, _about(manifest, node)) for node in nodes if node.status != "skipped")
         keep_day(home, manifest, outcomes, clock.business_date("UTC"), _late(manifest, before, clock))
         renew_standing(home, manifest, clock)
     for node in nodes:
@@ -257,7 +257,10 @@ def _about(manifest: Mapping[str, Any], node: NodeResult) -> str:
 
 
 def _late(manifest: Mapping[str, Any], before: Catalog, clock: Clock) -> dict[str, str]:
-    """The agreed datasets that readers saw older than their freshness allows, until this pass."""
+    """The agreed datasets that readers saw older than their freshness allows, until this pass, since none renewed them.
+
+    One whose group was kept back is not late by itself: the dataset that failed there has broken its promise.
+    """
     late = {}
     for table in publishable_tables(manifest):
         node = next(
@@ -267,7 +270,7 @@ def _late(manifest: Mapping[str, Any], before: Catalog, clock: Clock) -> dict[st
         )
         hours = (node["config"].get("meta", {}).get("freshness") or {}).get("fail_hours")
         group = before.groups.get(table.group)
-        if hours and group and group.published_as_of:
+        if hours and group and group.state == "fresh" and group.published_as_of:
             age = (clock.as_of - group.published_as_of).total_seconds() / 3600
             if age > hours:
                 late[table.key] = f"being {age:.0f} h old"
