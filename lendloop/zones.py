@@ -27,7 +27,7 @@ from lendloop.home import DBT_PROJECT, Home
 from lendloop.identity import write_raw_decisions
 from lendloop.locks import file_lock
 from lendloop.on_error import FailedTest, OnError, answer_to, held_back, kept_file, take_out, tested_model
-from lendloop.publish import GroupState, PublishableTable, publish, read_catalog, write_catalog
+from lendloop.publish import Catalog, GroupState, PublishableTable, publish, read_catalog, write_catalog
 from lendloop.settings import SOURCES, Settings
 from lendloop.standing import renew_standing
 from lendloop.warehouse import connect_warehouse, memory_limit, warehouse_lock

@@ -19,8 +19,8 @@ import typer
 from lendloop.errors import ConfigurationError, LendloopError
 from orchestration.commands_governance import dictionary_app
 from orchestration.commands_kpi import app as kpi_commands
-from orchestration.commands_quality import quality, reconcile
 from orchestration.commands_promotion import consumers, promote, reinstate
+from orchestration.commands_quality import quality, reconcile
 from orchestration.commands_scaffold import new_app
 
 app = typer.Typer(

@@ -22,7 +22,7 @@ from lendloop.publish import Catalog, read_catalog
 from lendloop.settings import Settings
 from lendloop.standing import AGREED, Standing
 from lendloop.warehouse import open_warehouse
-from lendloop.zones import BuildReport, NodeResult, build_and_publish, meaning_of
+from lendloop.zones import BuildReport, NodeResult, build_and_publish
 from orchestration.columns import column_metadata
 from orchestration.plots import line_plot, table
 from orchestration.resources import Hub
