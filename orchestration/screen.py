@@ -28,7 +28,7 @@ def note(line: str) -> None:
 
 def show_record(record: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
-        _print_json(record)
+        print_json(record)
         return
     for name, value in record.items():
         console.print(f"{name}: {value}")
@@ -37,7 +37,7 @@ def show_record(record: dict[str, Any], *, as_json: bool) -> None:
 def show_reconciliation(compared: list[dict[str, Any]], *, as_json: bool) -> None:
     """What agrees, what is explained and what is not, then the rows that nothing explains."""
     if as_json:
-        _print_json({"compared": compared})
+        print_json({"compared": compared})
         return
     states = ("agreed", "explained", "unexplained")
     _table(
@@ -67,7 +67,7 @@ def show_reconciliation(compared: list[dict[str, Any]], *, as_json: bool) -> Non
 def show_quality(standings: list[dict[str, Any]], failing: list[dict[str, Any]], *, as_json: bool) -> None:
     """Scores by dataset and dimension with their trend, then the rows that fail."""
     if as_json:
-        _print_json({"datasets": standings, "failing_rows": failing})
+        print_json({"datasets": standings, "failing_rows": failing})
         return
     shown = ("score", "accuracy", "completeness", "consistency", "timeliness", "validity", "uniqueness")
     _table(
@@ -100,7 +100,7 @@ def small_line(values: list[float]) -> str:
 def show_report(report: Report, *, as_json: bool) -> None:
     """The four parts of a report, then what failed."""
     if as_json:
-        _print_json(report.model_dump(mode="json"))
+        print_json(report.model_dump(mode="json"))
         return
     console.print(
         f"\n[bold]lendloop[/] as of {report.as_of:%Y-%m-%d %H:%M} UTC, published version {report.version}"
@@ -174,7 +174,7 @@ def show_report(report: Report, *, as_json: bool) -> None:
 def show_checks(results: list[CheckOutcome], *, as_json: bool) -> None:
     """One line a part that is well, one line a fault of the others."""
     if as_json:
-        _print_json({"checks": [result.model_dump() for result in results]})
+        print_json({"checks": [result.model_dump() for result in results]})
         return
     for result in results:
         if not result.fault:
@@ -186,7 +186,7 @@ def show_checks(results: list[CheckOutcome], *, as_json: bool) -> None:
 def show_terms(records: list[dict[str, Any]], *, as_json: bool) -> None:
     """Each term with its meaning, then its fields, one a line."""
     if as_json:
-        _print_json({"terms": records})
+        print_json({"terms": records})
         return
     for record in records:
         console.print(
@@ -209,7 +209,7 @@ def _inline(value: Any) -> str:
 def show_list(title: str, records: list[dict[str, Any]], *, as_json: bool) -> None:
     """Records that have the same names, as a table."""
     if as_json:
-        _print_json(records)
+        print_json(records)
     elif not records:
         console.print(f"{title}: none")
     else:
@@ -220,7 +220,7 @@ def show_findings(findings: list[Finding], *, as_json: bool) -> None:
     """One line a finding, what to do below it, and how many of each kind."""
     counts = Counter(finding.state for finding in findings)
     if as_json:
-        _print_json({"ok": not counts["failure"], "findings": [finding.model_dump() for finding in findings]})
+        print_json({"ok": not counts["failure"], "findings": [finding.model_dump() for finding in findings]})
         return
     for finding in findings:
         mark = {"ok": "[green]ok     [/]", "warning": "[yellow]warning[/]", "failure": "[red]failure[/]"}[finding.state]
@@ -233,7 +233,7 @@ def show_findings(findings: list[Finding], *, as_json: bool) -> None:
 def show_pruned(pruned: list[Pruned], *, dry_run: bool, as_json: bool) -> None:
     """What went, or would go."""
     if as_json:
-        _print_json({"dry_run": dry_run, "pruned": [part.model_dump() for part in pruned]})
+        print_json({"dry_run": dry_run, "pruned": [part.model_dump() for part in pruned]})
         return
     rows = [[part.what, part.removed, part.bytes] for part in pruned if part.removed]
     if not rows:
@@ -255,6 +255,6 @@ def _table(title: str, columns: list[str], rows: list[list[Any]], footer: str | 
         console.print(f"[dim]{footer}[/]")
 
 
-def _print_json(value: Any) -> None:
+def print_json(value: Any) -> None:
     json.dump(value, sys.stdout, indent=1, default=str)
     sys.stdout.write("\n")
