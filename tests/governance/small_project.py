@@ -47,7 +47,7 @@ class SmallProject:
         self.customer = self.model("gray", "dim_customer", {}, {})
         self.source: dict[str, Any] = {
             "unique_id": "source.loan", "schema": "raw_ledger", "identifier": "m_loan", "config": {"meta": {"owner": "risk"}},
-            "original_file_path": "models/sources.yml",
+            "original_file_path": "models/sources.yml", "description": "",
         }  # fmt: skip
         self.nodes["test.relationship"] = {
             "resource_type": "test", "name": "relationships_fct_loan_person_key", "column_name": "person_key",
