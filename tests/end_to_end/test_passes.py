@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 
 from lendloop.home import Home
+from lendloop.settings import SOURCES
 from lendloop.warehouse import open_warehouse
 from tests.end_to_end.conftest import Installation
 
@@ -21,7 +22,7 @@ def test_a_second_pass_without_change_writes_nothing_and_calls_no_destination(le
     files = {path: path.stat().st_mtime_ns for path in (lender.home / "exports").rglob("*") if path.is_file()}
     second = lender.run()
     assert (second["changed"], second["version"]) == (False, first["version"])
-    assert [(s["new"], s["changed"], s["deleted"]) for s in second["sources"]] == [(0, 0, 0)] * 3
+    assert [(s["new"], s["changed"], s["deleted"]) for s in second["sources"]] == [(0, 0, 0)] * len(SOURCES)
     assert all(audience["requests"] == 0 for audience in second["audiences"])
     after = lender.arrivals
     assert after["blueshift"]["requests"] == before["blueshift"]["requests"]
