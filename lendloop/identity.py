@@ -72,13 +72,23 @@ def read_decisions(home: Home) -> list[Decision]:
     return read_json(home.decisions, DecisionLog).decisions if home.decisions.exists() else []
 
 
+RAW_COLUMNS = {
+    "number": "integer",
+    "one": "varchar",
+    "other": "varchar",
+    "verdict": "varchar",
+    "decided_by": "varchar",
+    "because": "varchar",
+    "decided_at": "timestamptz",
+}
+"""The columns of `raw_identity.decision`: a decision, behind its place in the log."""
+
+
 def write_raw_decisions(connection: duckdb.DuckDBPyConnection, home: Home) -> None:
     """Bring the log into raw, whole. The caller holds the warehouse's lock."""
     connection.execute("create schema if not exists raw_identity")
-    connection.execute(
-        "create or replace table raw_identity.decision (number integer, one varchar, other varchar, verdict varchar,"
-        " decided_by varchar, because varchar, decided_at timestamptz)"
-    )
+    columns = ", ".join(f"{name} {kind}" for name, kind in RAW_COLUMNS.items())
+    connection.execute(f"create or replace table raw_identity.decision ({columns})")
     for number, decision in enumerate(read_decisions(home), start=1):
         connection.execute(
             "insert into raw_identity.decision values (?, ?, ?, ?, ?, ?, ?)", [number, *decision.model_dump().values()]

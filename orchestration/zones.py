@@ -17,6 +17,7 @@ from governance.quality import Build, Score, measure
 from governance.registry import Dataset
 from ingestion.tables import TABLES, Source
 from lendloop.home import Home
+from lendloop.identity import RAW_COLUMNS
 from lendloop.on_error import tested_model
 from lendloop.publish import Catalog, read_catalog
 from lendloop.settings import Settings
@@ -146,6 +147,11 @@ def decision_specs(manifest: Mapping[str, Any]) -> list[dg.AssetSpec]:
             kinds={"duckdb"},
             owners=[f"team:{declared['source_meta']['owner']}"],
             description=declared["description"],
+            metadata={
+                "dagster/column_schema": dg.TableSchema(
+                    [dg.TableColumn(name, kind) for name, kind in RAW_COLUMNS.items()]
+                )
+            },
         )
         for declared in manifest["sources"].values()
         if declared["schema"] == "raw_identity"
