@@ -27,7 +27,7 @@ from lendloop.home import DBT_PROJECT, Home
 from lendloop.identity import write_raw_decisions
 from lendloop.locks import file_lock
 from lendloop.on_error import FailedTest, OnError, answer_to, held_back, kept_file, take_out, tested_model
-from lendloop.publish import Catalog, GroupState, PublishableTable, publish, read_catalog, write_catalog
+from lendloop.publish import GroupState, PublishableTable, publish, read_catalog, write_catalog
 from lendloop.settings import SOURCES, Settings
 from lendloop.standing import renew_standing
 from lendloop.warehouse import connect_warehouse, memory_limit, warehouse_lock
@@ -215,7 +215,6 @@ def build_and_publish(settings: Settings, clock: Clock, *, force: bool = False) 
             write_raw_decisions(connection, home)
             models = project_fingerprint()
             _forget_incremental(connection, manifest, unhealthy, held_back(home), everything=catalog.models != models)
-        before = catalog
         for schema, table in held_back(home):
             kept_file(home, schema, table).unlink()
         nodes = _build(home, settings, manifest, clock)
@@ -235,7 +234,7 @@ def build_and_publish(settings: Settings, clock: Clock, *, force: bool = False) 
             )
             rows = _row_counts(connection, manifest)
         outcomes = ((node, _about(manifest, node)) for node in nodes if node.status != "skipped")
-        keep_day(home, manifest, outcomes, clock.business_date("UTC"), _late(manifest, before, clock))
+        keep_day(home, manifest, outcomes, clock.business_date("UTC"))
         renew_standing(home, manifest, clock)
     for node in nodes:
         node.rows = rows.get(node.unique_id)
@@ -254,27 +253,6 @@ def build_and_publish(settings: Settings, clock: Clock, *, force: bool = False) 
 def _about(manifest: Mapping[str, Any], node: NodeResult) -> str:
     """The id of the model that an outcome counts for."""
     return tested_model(manifest, node.unique_id) if node.kind == "test" else node.unique_id
-
-
-def _late(manifest: Mapping[str, Any], before: Catalog, clock: Clock) -> dict[str, str]:
-    """The agreed datasets that readers saw older than their freshness allows, until this pass, since none renewed them.
-
-    One whose group was kept back is not late by itself: the dataset that failed there has broken its promise.
-    """
-    late = {}
-    for table in publishable_tables(manifest):
-        node = next(
-            node
-            for node in manifest["nodes"].values()
-            if (node["schema"], node["alias"]) == (table.schema_name, table.name)
-        )
-        hours = (node["config"].get("meta", {}).get("freshness") or {}).get("fail_hours")
-        group = before.groups.get(table.group)
-        if hours and group and group.state == "fresh" and group.published_as_of:
-            age = (clock.as_of - group.published_as_of).total_seconds() / 3600
-            if age > hours:
-                late[table.key] = f"being {age:.0f} h old"
-    return late
 
 
 def _nodes_file(home: Home) -> Path:

@@ -56,6 +56,7 @@ def mariadb_over_tcp() -> Iterator[str]:
             folder.mkdir(mode=0o700)
             give(folder, user)
         as_user = [] if user is None else [f"--user={user}"]
+        environment = {**os.environ, "TMPDIR": str(scratch)}  # what the tests write to may be closed to the user
         made = subprocess.run(
             [
                 installer,
@@ -71,6 +72,7 @@ def mariadb_over_tcp() -> Iterator[str]:
             text=True,
             check=False,
             cwd="/",
+            env=environment,
         )
         if made.returncode:
             raise RuntimeError(f"mariadb-install-db failed ({made.returncode}): {made.stdout}")
@@ -92,6 +94,7 @@ def mariadb_over_tcp() -> Iterator[str]:
                 stdout=said,
                 stderr=subprocess.STDOUT,
                 cwd="/",
+                env=environment,
                 start_new_session=True,
             )
         _create_database(process, port, log)
