@@ -68,11 +68,11 @@ def keep_day(
     manifest: Mapping[str, Any],
     outcomes: Iterable[tuple[Outcome, str]],
     today: date,
-    late: Mapping[str, str] | None = None,
 ) -> None:
     """Add a build to its business day. `outcomes`: each node of the build with the id of the model that it is about.
 
-    `late` says of each dataset that was not fresh until then how old it was. The caller holds the warehouse's lock, so nobody else writes. A day once broken stays so.
+    The caller holds the warehouse's lock, so nobody else writes. A day once broken stays so. That passes did not run is
+    a failure of its own (`lendloop.passes.overdue`), and no dataset's.
     """
     days = read_days(home)
     built: dict[str, Day] = {}
@@ -84,8 +84,6 @@ def keep_day(
         day.checks += outcome.unique_id != about
         if not outcome.ok:
             day.broken.append(outcome.unique_id.split(".")[2])
-    for key, age in (late or {}).items():
-        built.setdefault(key, Day()).broken.append(age)
     for key, day in built.items():
         known = days.datasets.setdefault(key, {})
         before = known.get(today, Day()).broken
