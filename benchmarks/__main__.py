@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import sys
 from datetime import UTC, datetime
 
 from benchmarks.harness import CHECKOUT, machine, render
@@ -39,7 +40,10 @@ def main() -> None:
     kept = json.loads(KEPT.read_text()) if KEPT.exists() and options.size == "full" else {}
     for name in options.names or PARTS:
         module = importlib.import_module(f"benchmarks.{name}")
-        rows = [row.as_dict() for row in module.measure(options.size)]
+        rows = []
+        for row in module.measure(options.size):
+            rows.append(row.as_dict())
+            print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
         kept[name] = {
             "title": module.TITLE,
             "measured_on": f"{datetime.now(UTC):%Y-%m-%d}",
