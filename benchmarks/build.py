@@ -23,10 +23,11 @@ from benchmarks.harness import ROUNDS, Peer, Row, Size, Timing, timed_call
 from ingestion.load import load_source
 from lendloop.home import DBT_PROJECT, Home
 from lendloop.identity import write_raw_decisions
+from lendloop.project import load_manifest, publishable_tables
 from lendloop.publish import read_catalog
 from lendloop.settings import SOURCES, Settings, load_settings
 from lendloop.warehouse import connect_warehouse
-from lendloop.zones import build_and_publish, load_manifest, publishable_tables
+from lendloop.zones import build_and_publish
 from orchestration.sandbox_process import sandbox_server
 
 TITLE = "Raw to published: dbt beside the same SQL run bare"

@@ -23,8 +23,8 @@ from benchmarks.build import HASH_KEY, load_raw
 from benchmarks.harness import ROUNDS, Peer, Row, Size, Timing, timed_call
 from lendloop.home import DBT_PROJECT, Home
 from lendloop.identity import write_raw_decisions
+from lendloop.project import invoke_dbt
 from lendloop.warehouse import connect_warehouse
-from lendloop.zones import invoke_dbt
 from orchestration.sandbox_process import sandbox_server
 from sandbox.world import World
 

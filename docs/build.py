@@ -11,8 +11,8 @@ from typing import Any
 
 from activation.audiences import json_schema as audience_schema
 from activation.rules import rule_schema
+from lendloop.project import load_manifest, meaning_of
 from lendloop.settings import load_settings
-from lendloop.zones import load_manifest, meaning_of
 
 HERE = Path(__file__).resolve().parent
 TARGET = HERE / "interfaces.md"

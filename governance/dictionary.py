@@ -20,7 +20,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from governance.faults import Fault, refuse
 from governance.manifest import DocBlock, Manifest
 from lendloop.errors import ConfigurationError
-from lendloop.zones import meaning_of
+from lendloop.project import meaning_of
 
 TERMS_FOLDER = "models/dictionary/"
 

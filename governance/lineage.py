@@ -22,7 +22,7 @@ from governance import sqltrace
 from governance.sqltrace import COMPUTED, COUNTED, HASHED, JUDGED, PICKED, Traced, Use, Uses, Way, trace
 from lendloop.errors import ConfigurationError
 from lendloop.home import DBT_PROJECT, Home
-from lendloop.zones import compiled_models, load_manifest, project_fingerprint
+from lendloop.project import compiled_models, load_manifest, project_fingerprint
 
 STEPS: dict[str, Use] = {
     "identity": Use(),

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from lendloop.home import Home
-from lendloop.zones import load_manifest
+from lendloop.project import load_manifest
 
 GOVERNED = ("trusted", "kpi", "contacts")
 """Zones in which every model is an agreed dataset; the others are drafts."""

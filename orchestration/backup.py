@@ -39,11 +39,11 @@ from lendloop.formats import refuse_newer, upgrade, version_of
 from lendloop.history import keep_history
 from lendloop.home import Home
 from lendloop.locks import file_lock
+from lendloop.project import load_manifest
 from lendloop.publish import CATALOG, Catalog, read_catalog
 from lendloop.settings import SOURCES, Settings
 from lendloop.standing import standing_file
 from lendloop.warehouse import VERSIONS, connect_warehouse, warehouse_lock
-from lendloop.zones import load_manifest
 
 OPS = "ops"
 PURPOSE = "backup"

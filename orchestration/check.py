@@ -70,7 +70,7 @@ def _blanks(settings: Settings) -> str:
 
 
 def _dbt(settings: Settings) -> str:
-    from lendloop.zones import load_manifest, publishable_tables
+    from lendloop.project import load_manifest, publishable_tables
 
     tables = publishable_tables(load_manifest(settings.home))
     return f"{len(tables)} tables for readers in {len({table.group for table in tables})} consistency groups"
@@ -103,7 +103,7 @@ def _lineage(settings: Settings) -> str:
 
 def _kpis(settings: Settings) -> str:
     from governance.kpis import read_kpis
-    from lendloop.zones import load_manifest
+    from lendloop.project import load_manifest
 
     kpis = read_kpis(load_manifest(settings.home))
     return f"{len(kpis)} KPIs, {sum(kpi.kind == 'metric' for kpi in kpis)} of them metrics"

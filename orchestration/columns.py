@@ -9,7 +9,7 @@ import dagster as dg
 
 from governance.access import personal_class
 from governance.lineage import Graph, upstream_sources
-from lendloop.zones import meaning_of
+from lendloop.project import meaning_of
 
 MOST_NAMED = 6
 _NO_ASSET = "raw_meta."

@@ -32,10 +32,10 @@ def catalogue(context: typer.Context, market: Market = None, as_json: Json = Fal
     if context.invoked_subcommand:
         return
     from governance.kpis import read_kpis, standing
+    from lendloop.project import load_manifest
     from lendloop.publish import read_catalog
     from lendloop.settings import load_settings
     from lendloop.source_status import read_status
-    from lendloop.zones import load_manifest
     from orchestration.screen_kpi import show_catalogue
 
     settings = load_settings()
@@ -66,8 +66,8 @@ def explain(
     from governance.kpis import explain as explain_kpi
     from governance.kpis import find_kpi, read_kpis
     from lendloop.errors import ConfigurationError
+    from lendloop.project import load_manifest
     from lendloop.settings import load_settings
-    from lendloop.zones import load_manifest
     from orchestration.screen_kpi import show_explained
 
     settings = load_settings()

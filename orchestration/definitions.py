@@ -14,8 +14,8 @@ import dagster as dg
 from governance.manifest import parse_manifest
 from governance.promotion import consumers_with_owners
 from governance.registry import read_registry
+from lendloop.project import load_manifest, publishable_tables
 from lendloop.settings import Settings, load_settings
-from lendloop.zones import load_manifest, publishable_tables
 from orchestration.activation import alerts_asset, audience_asset, rules_asset
 from orchestration.jobs import automation, retention_asset, verdict_asset
 from orchestration.lineage import load_definitions

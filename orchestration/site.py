@@ -18,9 +18,9 @@ from governance.manifest import parse_manifest
 from governance.quality import Standing, read_standings
 from governance.registry import Dataset, read_registry
 from governance.site import Content, build_site, dataset_page, read_figures, term_page, zone_of
+from lendloop.project import load_manifest
 from lendloop.settings import Settings
 from lendloop.warehouse import open_warehouse
-from lendloop.zones import load_manifest
 from orchestration.lineage import load_definitions
 
 

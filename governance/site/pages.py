@@ -31,7 +31,7 @@ from governance.site.charts import line_chart, small_line
 from governance.site.drawing import Box, around, draw
 from governance.site.figures import Figures
 from lendloop.errors import ConfigurationError
-from lendloop.zones import meaning_of
+from lendloop.project import meaning_of
 
 ASSETS = ("site.css", "site.js")
 MARK = ".lendloop-site"

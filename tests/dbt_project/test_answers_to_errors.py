@@ -16,9 +16,10 @@ from dbt_lab import Lab
 from governance.manifest import parse_manifest
 from governance.registry import judge_registry
 from lendloop.on_error import OnError, held_back
+from lendloop.project import load_manifest
 from lendloop.publish import read_catalog
 from lendloop.settings import Settings, load_settings
-from lendloop.zones import BuildReport, NodeResult, build_and_publish, load_manifest
+from lendloop.zones import BuildReport, NodeResult, build_and_publish
 from orchestration.lineage import load_definitions
 from orchestration.relay import _check
 from orchestration.resources import Hub

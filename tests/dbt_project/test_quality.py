@@ -19,9 +19,10 @@ from governance.quality import Build, dimension_of, measure, read_failing_rows, 
 from governance.registry import Dataset, Dimension, read_registry
 from lendloop.history import keep_history
 from lendloop.home import Home
+from lendloop.project import load_manifest
 from lendloop.publish import read_catalog
 from lendloop.settings import load_settings
-from lendloop.zones import build_and_publish, load_manifest
+from lendloop.zones import build_and_publish
 from orchestration.cli import main
 from orchestration.lineage import load_definitions
 from orchestration.resources import Hub

@@ -12,9 +12,10 @@ import pytest
 from ingestion.load import load_source
 from ingestion.tables import TABLES, TECHNICAL_COLUMNS
 from lendloop.home import Home
+from lendloop.project import load_manifest
 from lendloop.publish import read_catalog, write_catalog
 from lendloop.settings import SOURCES, Settings, load_settings
-from lendloop.zones import build_and_publish, load_manifest
+from lendloop.zones import build_and_publish
 from orchestration.sandbox_process import call, sandbox_server
 
 DAYS, PASSES, CUSTOMERS = 60, 7, 250

@@ -18,9 +18,9 @@ from governance.manifest import Manifest
 from lendloop.clock import Clock, parse_clock
 from lendloop.errors import ConfigurationError
 from lendloop.home import Home
+from lendloop.project import load_manifest
 from lendloop.publish import Catalog, GroupState, PublishedTable
 from lendloop.source_status import SourceStatus
-from lendloop.zones import load_manifest
 
 AS_OF = datetime(2026, 3, 31, 6, tzinfo=UTC)
 CLOCK: Clock = parse_clock("2026-03-31T06:00:00Z")

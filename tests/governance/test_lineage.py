@@ -24,8 +24,8 @@ from governance.sqltrace import Kind, Leaves, Way
 from ingestion.tables import TABLES, TECHNICAL_COLUMNS
 from lendloop.errors import ConfigurationError
 from lendloop.identity import RAW_COLUMNS
+from lendloop.project import load_manifest
 from lendloop.settings import load_settings
-from lendloop.zones import load_manifest
 
 CLOCK = ["raw_meta.clock.as_of", "raw_meta.clock.business_date"]
 DUE = "raw_ledger.m_loan_repayment_schedule.duedate"

@@ -28,8 +28,8 @@ from governance.site.drawing import Box, around, draw
 from governance.site.figures import DatasetFigures, Figures, KpiFigures
 from lendloop.errors import ConfigurationError
 from lendloop.home import CHECKOUT
+from lendloop.project import load_manifest
 from lendloop.settings import load_settings
-from lendloop.zones import load_manifest
 from orchestration.lineage import load_definitions
 
 pytestmark = pytest.mark.slow
