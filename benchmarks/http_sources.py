@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,13 @@ from ingestion.crm import LIST_LIMIT, PROPERTIES, SEARCH_LIMIT
 from ingestion.load import load_source
 from ingestion.support import LEFT_OUT, PAGE_ROWS
 from lendloop.settings import Settings, SourceName, load_settings
-from orchestration.sandbox_process import sandbox_server
+from orchestration.sandbox_process import call, sandbox_server
 
 TITLE = "The CRM and the helpdesk over HTTP: loads beside a bare client"
 CUSTOMERS: dict[Size, int] = {"small": 2_000, "full": 100_000}
 SOURCES: dict[SourceName, str] = {"crm": "contacts and deals", "support": "tickets, users and events"}
+LIMITS: dict[SourceName, str] = {"crm": "hubspot.general", "support": "zendesk.incremental"}
+"""The stand-in's budget that a load and the bare client spend most of, by source."""
 
 
 def measure(size: Size) -> Iterator[Row]:
@@ -34,19 +37,29 @@ def measure(size: Size) -> Iterator[Row]:
         with sandbox_server(folder / "sandbox", CUSTOMERS[size]) as sandbox:
             variables = {name: value for name, value in sandbox.items() if name.startswith("LENDLOOP_")}
             for source, what in SOURCES.items():
-                yield from _measure(source, what, variables, folder, 1 if size == "small" else ROUNDS)
+                limit = call(sandbox["base_url"], "/limits")[LIMITS[source]]
+                rounds = 1 if size == "small" else ROUNDS
+                yield from _measure(source, what, variables, folder, rounds, window_s=limit["seconds"])
     finally:
         shutil.rmtree(folder)
 
 
-def _measure(source: SourceName, what: str, variables: Mapping[str, str], folder: Path, rounds: int) -> Iterator[Row]:
+def _measure(
+    source: SourceName, what: str, variables: Mapping[str, str], folder: Path, rounds: int, *, window_s: float
+) -> Iterator[Row]:
+    """Each run begins with a whole budget of calls: `window_s` is how long the vendor counts one."""
+
+    def timed(function: Callable[..., Any], *arguments: Any) -> Timing:
+        time.sleep(window_s)
+        return timed_call(function, *arguments)
+
     timings: dict[str, list[Timing]] = {name: [] for name in ("drain", "first", "drain again", "no change")}
     for number in range(rounds):
         home = folder / f"home-{source}-{number}"
-        timings["drain"].append(timed_call(drain, source, variables, False))
-        timings["first"].append(timed_call(load, source, variables, home))
-        timings["drain again"].append(timed_call(drain, source, variables, True))
-        timings["no change"].append(timed_call(load, source, variables, home))
+        timings["drain"].append(timed(drain, source, variables, False))
+        timings["first"].append(timed(load, source, variables, home))
+        timings["drain again"].append(timed(drain, source, variables, True))
+        timings["no change"].append(timed(load, source, variables, home))
     with httpx.Client() as client:
         rows = sum(len(page) for page in _pages(client, source, _settings(variables, folder), False))
     yield Row(f"{what}: first load", timings["first"], [Peer("bare client", timings["drain"])], amount=rows)
@@ -92,7 +105,7 @@ def _crm_pages(client: httpx.Client, settings: Settings, name: str, changes_only
     for archived in ("true",) if changes_only else ("false", "true"):
         params = {"limit": LIST_LIMIT, "archived": archived, "properties": ",".join(properties)}
         while True:
-            page = orjson.loads(client.get(url, params=params).content)
+            page = _get(client, url, params)
             yield page["results"]
             if "paging" not in page:
                 break
@@ -107,7 +120,7 @@ def _support_pages(client: httpx.Client, settings: Settings, name: str, changes_
     if by_time:
         params["include"] = "comment_events"
     while True:
-        page = orjson.loads(client.get(url, params=params).content)
+        page = _get(client, url, params)
         yield page[name]
         if page["end_of_stream"]:
             return
@@ -115,3 +128,10 @@ def _support_pages(client: httpx.Client, settings: Settings, name: str, changes_
             params["start_time"] = page["end_time"]
         else:
             params = {"cursor": page["after_cursor"], "per_page": PAGE_ROWS}
+
+
+def _get(client: httpx.Client, url: str, params: Mapping[str, Any]) -> Any:
+    """The answer; a refused call is asked again when the vendor says so. Raises httpx.HTTPStatusError for any other."""
+    while (answer := client.get(url, params=params)).status_code == httpx.codes.TOO_MANY_REQUESTS:
+        time.sleep(float(answer.headers.get("Retry-After", "1")))
+    return orjson.loads(answer.raise_for_status().content)
