@@ -60,6 +60,8 @@ def build_defs(settings: Settings | None = None, resource_overrides: Mapping[str
         assets=list(assets),
         asset_checks=[reconciliation_check(datasets)],
         resources={"hub": Hub(), **(resource_overrides or {})},
+        # a process for each step imports everything again: most of what a small pass would cost
+        executor=dg.in_process_executor,
     )
     return dg.Definitions.merge(everything, automation(settings, rules, datasets))
 

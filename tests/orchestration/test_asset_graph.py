@@ -15,6 +15,7 @@ from lendloop.errors import ConfigurationError
 from lendloop.settings import load_settings
 from orchestration.definitions import build_defs
 from orchestration.jobs import cron_of
+from orchestration.names import MAIN_JOB
 
 SNAPSHOT = Path(__file__).with_name("asset_graph.json")
 
@@ -97,6 +98,11 @@ def test_the_schedule_follows_the_shortest_refresh(minutes: int, cron: str) -> N
 
 def test_without_a_setting_passes_start_as_often_as_the_datasets_ask(definitions: dg.Definitions) -> None:
     assert [one.cron_schedule for one in definitions.get_repository_def().schedule_defs] == ["*/15 * * * *"]
+
+
+def test_the_steps_of_a_pass_share_one_process_whoever_starts_it(definitions: dg.Definitions) -> None:
+    for job in (MAIN_JOB, "__ASSET_JOB"):
+        assert definitions.get_repository_def().get_job(job).executor_def is dg.in_process_executor
 
 
 @pytest.mark.parametrize(("environment", "running"), [("local", False), ("prod", True)])
