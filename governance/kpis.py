@@ -21,6 +21,7 @@ from lendloop.clock import Clock
 from lendloop.errors import ConfigurationError
 from lendloop.publish import Catalog, GroupState
 from lendloop.source_status import SourceStatus
+from lendloop.standing import Standing as DatasetStanding
 
 ROWS = Path(__file__).with_name("rows")
 TREND_DAYS = 30
@@ -117,7 +118,7 @@ class Standing:
     value: Decimal | None
     trend: tuple[Decimal | None, ...]
     published_as_of: datetime | None
-    status: Literal["ok", "stale", "blank"]
+    status: Literal["ok", "stale", "demoted", "blank"]
     reason: str | None
 
 
@@ -303,8 +304,13 @@ def standing(
     sources: Mapping[str, SourceStatus],
     clock: Clock,
     market: str | None = None,
+    *,
+    demotions: DatasetStanding,
 ) -> list[Standing]:
-    """What the catalogue says of a KPI now, by market and currency. `connection` is None before the first publication."""
+    """What the catalogue says of a KPI now, by market and currency. `connection` is None before the first publication.
+
+    A value is `demoted` when its table is, or rests on one that is: it may be looked at, and is not agreed.
+    """
     group = catalog.groups.get(kpi.group, GroupState())
     if connection is None or kpi.table not in catalog.tables:
         why = group.reason or "nothing of its group is published yet"
@@ -315,7 +321,7 @@ def standing(
     if not series:
         why = "no row of it exists yet"
         return [Standing(kpi, market, None, None, None, (), group.published_as_of, "blank", why)]
-    stale = _stale(kpi, group, clock)
+    demoted, stale = demotions.doubt(kpi.table), _stale(kpi, group, clock)
     found = []
     for (where, currency), values in series.items():
         now = _latest(kpi, values)
@@ -329,8 +335,8 @@ def standing(
                 now.value,
                 _trend(kpi, values, now.period),
                 group.published_as_of,
-                "blank" if blank else "stale" if stale else "ok",
-                blank or stale,
+                "blank" if blank else "demoted" if demoted else "stale" if stale else "ok",
+                blank or demoted or stale,
             )
         )
     return found

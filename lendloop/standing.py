@@ -56,12 +56,16 @@ class Standing(BaseModel):
         found = [f"{key} is demoted: {self.demoted[key].reason}" for key in sorted(set(tables)) if key in self.demoted]
         return "; ".join(found) or None
 
-    def of(self, dataset: str) -> str:
-        """How a dataset stands, for whoever looks at it."""
+    def doubt(self, dataset: str) -> str | None:
+        """Why a dataset is not agreed now, if so: it is demoted, or rests on one that is."""
         if demotion := self.demoted.get(dataset):
             return f"demoted since {demotion.since:%Y-%m-%d}: {demotion.reason}"
         shaky = sorted(key for key, demotion in self.demoted.items() if dataset in demotion.dependents)
-        return f"rests on {', '.join(shaky)}, demoted" if shaky else "agreed"
+        return f"rests on {', '.join(shaky)}, demoted" if shaky else None
+
+    def of(self, dataset: str) -> str:
+        """How a dataset stands, for whoever looks at it."""
+        return self.doubt(dataset) or "agreed"
 
 
 def read_standing(home: Home) -> Standing:

@@ -36,6 +36,7 @@ def catalogue(context: typer.Context, market: Market = None, as_json: Json = Fal
     from lendloop.publish import read_catalog
     from lendloop.settings import load_settings
     from lendloop.source_status import read_status
+    from lendloop.standing import read_standing
     from orchestration.screen_kpi import show_catalogue
 
     settings = load_settings()
@@ -44,9 +45,13 @@ def catalogue(context: typer.Context, market: Market = None, as_json: Json = Fal
         read_catalog(settings.home),
         read_status(settings.home),
     )
-    clock = settings.clock()
+    clock, demotions = settings.clock(), read_standing(settings.home)
     with _published(settings) as connection:
-        rows = [row for kpi in kpis for row in standing(connection, kpi, catalog, sources, clock, market)]
+        rows = [
+            row
+            for kpi in kpis
+            for row in standing(connection, kpi, catalog, sources, clock, market, demotions=demotions)
+        ]
     show_catalogue(rows, catalog.version, as_json=as_json)
 
 
@@ -68,6 +73,7 @@ def explain(
     from lendloop.errors import ConfigurationError
     from lendloop.project import load_manifest
     from lendloop.settings import load_settings
+    from lendloop.standing import read_standing
     from orchestration.screen_kpi import show_explained
 
     settings = load_settings()
@@ -77,7 +83,7 @@ def explain(
             raise ConfigurationError("nothing is published yet: lendloop run")
         day = on.date() if on else None
         found = explain_kpi(connection, kpi, on=day, by=by.value, market=market, limit=limit)
-    show_explained(kpi, found, as_json=as_json)
+    show_explained(kpi, found, read_standing(settings.home).of(kpi.table), as_json=as_json)
     raise typer.Exit(0 if all(one.adds_up for one in found) else 1)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
@@ -11,10 +9,10 @@ from typing import Any
 from rich.table import Table
 
 from governance.kpis import Explained, Kpi, Standing
-from orchestration.screen import console
+from orchestration.screen import console, print_json
 
 BARS = "▁▂▃▄▅▆▇█"
-STATES = {"ok": "green", "stale": "yellow", "blank": "dim"}
+STATES = {"ok": "green", "stale": "yellow", "demoted": "red", "blank": "dim"}
 
 
 def sparkline(values: Sequence[Decimal | None]) -> str:
@@ -37,7 +35,7 @@ def amount(kpi: Kpi, value: Decimal | None, currency: str | None) -> str:
 
 def show_catalogue(rows: Sequence[Standing], version: int, *, as_json: bool) -> None:
     if as_json:
-        _print_json({"version": version, "kpis": [_standing(row) for row in rows]})
+        print_json({"version": version, "kpis": [_standing(row) for row in rows]})
         return
     table = Table(box=None, pad_edge=False, header_style="dim", title_justify="left")
     for name in ("kpi", "market", "value", "of", "trend", "published", "status"):
@@ -67,12 +65,15 @@ def _period(row: Standing) -> str:
     return f"{row.period:%Y-%m}" if row.kpi.refresh == "monthly" else f"{row.period:%Y-%m-%d}"
 
 
-def show_explained(kpi: Kpi, found: Sequence[Explained], *, as_json: bool) -> None:
+def show_explained(kpi: Kpi, found: Sequence[Explained], standing: str, *, as_json: bool) -> None:
+    """`standing`: whether its table is agreed now, in words."""
     if as_json:
-        _print_json({"kpi": _kpi(kpi), "values": [_explained(one) for one in found]})
+        print_json({"kpi": _kpi(kpi), "standing": standing, "values": [_explained(one) for one in found]})
         return
     console.print(f"[bold]{kpi.name}[/] {kpi.label}, version {kpi.version}, owner {kpi.owner}")
     console.print(kpi.meaning)
+    if standing != "agreed":
+        console.print(f"[red]{kpi.table} is not agreed now[/]: {standing}")
     console.print(f"{kpi.place} = {kpi.numerator}" + (f" / {kpi.denominator}" if kpi.denominator else ""))
     for one in found:
         value = one.value
@@ -151,8 +152,3 @@ def _explained(one: Explained) -> dict[str, Any]:
         "rows_in_all": one.total,
         "adds_up": one.adds_up,
     }
-
-
-def _print_json(value: Any) -> None:
-    json.dump(value, sys.stdout, indent=1, default=str)
-    sys.stdout.write("\n")

@@ -21,6 +21,8 @@ from lendloop.clock import Clock
 from lendloop.home import Home
 from lendloop.publish import Catalog, GroupState, read_catalog
 from lendloop.source_status import SourceStatus, read_status
+from lendloop.standing import Standing as DatasetStanding
+from lendloop.standing import read_standing
 
 CHART_DAYS = 90
 CHART_MONTHS = 18
@@ -32,7 +34,7 @@ State = Literal["fresh", "late", "stale", "absent"]
 class DatasetFigures:
     """`state`: fresh, late (past its hours of warning), stale (past its promise, or its group failed), absent.
 
-    `quality` is None where it was never measured.
+    `quality` is None where it was never measured. `doubt` says why it is not agreed now: demoted, or resting on what is.
     """
 
     state: State
@@ -41,6 +43,7 @@ class DatasetFigures:
     checks_passed: int
     checks_failed: int
     quality: Quality | None
+    doubt: str | None = None
 
 
 @dataclass(frozen=True)
@@ -73,21 +76,26 @@ def read_figures(
     catalog = read_catalog(home)
     if not catalog.version or not home.published.exists():
         return None
-    sources = read_status(home)
+    sources, demotions = read_status(home), read_standing(home)
     measured = {one.dataset: one for one in quality}
     with duckdb.connect(str(home.published), read_only=True) as connection:
-        shown = {kpi.name: _kpi(connection, kpi, catalog, sources, clock) for kpi in kpis}
+        shown = {kpi.name: _kpi(connection, kpi, catalog, sources, clock, demotions) for kpi in kpis}
     return Figures(
         as_of=clock.as_of,
         version=catalog.version,
-        datasets={key: _dataset(dataset, catalog, clock, measured.get(key)) for key, dataset in datasets.items()},
+        datasets={
+            key: _dataset(dataset, catalog, clock, measured.get(key), demotions.doubt(key))
+            for key, dataset in datasets.items()
+        },
         kpis=shown,
         groups=catalog.groups,
         sources=dict(sources),
     )
 
 
-def _dataset(dataset: Dataset, catalog: Catalog, clock: Clock, quality: Quality | None) -> DatasetFigures:
+def _dataset(
+    dataset: Dataset, catalog: Catalog, clock: Clock, quality: Quality | None, doubt: str | None
+) -> DatasetFigures:
     group = catalog.groups.get(dataset.consistency_group, GroupState())
     table = catalog.tables.get(dataset.key)
     passed, failed = catalog.checks.get(dataset.key, (0, 0))
@@ -98,6 +106,7 @@ def _dataset(dataset: Dataset, catalog: Catalog, clock: Clock, quality: Quality 
         checks_passed=passed,
         checks_failed=failed,
         quality=quality,
+        doubt=doubt,
     )
 
 
@@ -114,8 +123,9 @@ def _kpi(
     catalog: Catalog,
     sources: Mapping[str, SourceStatus],
     clock: Clock,
+    demotions: DatasetStanding,
 ) -> KpiFigures:
-    standings = tuple(standing(connection, kpi, catalog, sources, clock))
+    standings = tuple(standing(connection, kpi, catalog, sources, clock, demotions=demotions))
     if kpi.table not in catalog.tables:
         return KpiFigures(standings, {})
     until = clock.business_date()

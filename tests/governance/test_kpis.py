@@ -21,9 +21,12 @@ from lendloop.home import Home
 from lendloop.project import load_manifest
 from lendloop.publish import Catalog, GroupState, PublishedTable
 from lendloop.source_status import SourceStatus
+from lendloop.standing import Demotion
+from lendloop.standing import Standing as DatasetStanding
 
 AS_OF = datetime(2026, 3, 31, 6, tzinfo=UTC)
 CLOCK: Clock = parse_clock("2026-03-31T06:00:00Z")
+AGREED = DatasetStanding()
 NO_COSTS = {"costs": SourceStatus(source="costs")}
 COSTS = {"costs": SourceStatus(source="costs", configured=True)}
 
@@ -148,7 +151,10 @@ def test_products_together_are_divided_anew_and_currencies_are_kept_apart(
 def test_a_value_now_has_its_day_its_trend_with_gaps_and_its_freshness(
     published: duckdb.DuckDBPyConnection, kpis: dict[str, Kpi]
 ) -> None:
-    found = {(one.market, one.currency): one for one in standing(published, kpis["par_30"], catalog(), NO_COSTS, CLOCK)}
+    found = {
+        (one.market, one.currency): one
+        for one in standing(published, kpis["par_30"], catalog(), NO_COSTS, CLOCK, demotions=AGREED)
+    }
     naira = found["NG", "NGN"]
     assert (naira.period, naira.value, naira.status, naira.published_as_of) == (
         date(2026, 3, 31), Decimal("0.0625"), "ok", AS_OF,
@@ -161,10 +167,10 @@ def test_a_value_now_has_its_day_its_trend_with_gaps_and_its_freshness(
 def test_where_cells_mature_the_newest_mature_one_is_shown(
     published: duckdb.DuckDBPyConnection, kpis: dict[str, Kpi]
 ) -> None:
-    (found,) = standing(published, kpis["fpd_7"], catalog(), NO_COSTS, CLOCK)
+    (found,) = standing(published, kpis["fpd_7"], catalog(), NO_COSTS, CLOCK, demotions=AGREED)
     assert (found.period, found.value) == (date(2026, 3, 20), Decimal("0.25"))
     published.execute("delete from kpi.kpi_first_payment_default where first_due_on = date '2026-03-20'")
-    (found,) = standing(published, kpis["fpd_7"], catalog(), NO_COSTS, CLOCK)
+    (found,) = standing(published, kpis["fpd_7"], catalog(), NO_COSTS, CLOCK, demotions=AGREED)
     assert (found.value, found.status, found.reason) == (None, "blank", "nothing is old enough yet")
 
 
@@ -172,24 +178,40 @@ def test_a_month_without_costs_is_blank_with_the_reason_and_no_older_month_stand
     published: duckdb.DuckDBPyConnection, kpis: dict[str, Kpi]
 ) -> None:
     cac = kpis["customer_acquisition_cost"]
-    found = {one.market: one for one in standing(published, cac, catalog(), COSTS, CLOCK)}
+    found = {one.market: one for one in standing(published, cac, catalog(), COSTS, CLOCK, demotions=AGREED)}
     assert (found["NG"].period, found["NG"].value, found["NG"].status) == (date(2026, 2, 1), None, "blank")
     assert found["NG"].reason == "the file of costs lacks a kind that it needs, until 2026-02"
     assert found["NG"].trend[-2:] == (Decimal(30), None)
     assert found["GH"].reason == "nothing to divide by"
-    without = standing(published, cac, catalog(), NO_COSTS, CLOCK, "NG")
+    without = standing(published, cac, catalog(), NO_COSTS, CLOCK, "NG", demotions=AGREED)
     assert [one.reason for one in without] == ["LENDLOOP_COSTS_FILE is not set: what the business costs is not known"]
 
 
 def test_a_kept_version_and_an_old_one_are_stale(published: duckdb.DuckDBPyConnection, kpis: dict[str, Kpi]) -> None:
-    kept = standing(published, kpis["fpd_7"], catalog(state="stale"), NO_COSTS, CLOCK)
+    kept = standing(published, kpis["fpd_7"], catalog(state="stale"), NO_COSTS, CLOCK, demotions=AGREED)
     assert [(one.status, one.reason) for one in kept] == [("stale", "its group keeps version 3: a test failed")]
-    old = standing(published, kpis["fpd_7"], catalog(as_of=AS_OF - timedelta(hours=27)), NO_COSTS, CLOCK)
+    old = standing(
+        published, kpis["fpd_7"], catalog(as_of=AS_OF - timedelta(hours=27)), NO_COSTS, CLOCK, demotions=AGREED
+    )
     assert [(one.status, one.reason) for one in old] == [("stale", "older than 26 hours")]
 
 
+def test_a_value_of_a_demoted_table_or_of_what_rests_on_one_is_not_shown_as_agreed(
+    published: duckdb.DuckDBPyConnection, kpis: dict[str, Kpi]
+) -> None:
+    table, fact = kpis["fpd_7"].table, "trusted.fct_loan"
+    broken = Demotion(since=AS_OF, reason="its promise broke on 3 of the last 7 days", dependents=[table])
+    for key, said in ((table, "demoted since 2026-03-31: its promise broke"), (fact, f"rests on {fact}, demoted")):
+        (found,) = standing(
+            published, kpis["fpd_7"], catalog(), NO_COSTS, CLOCK, demotions=DatasetStanding(demoted={key: broken})
+        )
+        assert found.value == Decimal("0.25")
+        assert found.status == "demoted"
+        assert (found.reason or "").startswith(said)
+
+
 def test_what_is_not_published_is_blank(kpis: dict[str, Kpi]) -> None:
-    (found,) = standing(None, kpis["par_30"], Catalog(), NO_COSTS, CLOCK)
+    (found,) = standing(None, kpis["par_30"], Catalog(), NO_COSTS, CLOCK, demotions=AGREED)
     assert (found.status, found.value) == ("blank", None)
 
 

@@ -155,16 +155,20 @@ def test_a_site_replaces_a_site_and_nothing_else(content: Content, site: Path, t
     assert (tmp_path / "mine.txt").read_text() == "mine"
 
 
-def test_quality_is_shown_by_dimension_and_all_is_said_of_all_rows_alone(content: Content, tmp_path: Path) -> None:
-    noon = datetime(2026, 6, 30, 12, tzinfo=UTC)
+def test_quality_is_shown_by_dimension_and_what_is_demoted_says_so(content: Content, tmp_path: Path) -> None:
+    noon, kpi = datetime(2026, 6, 30, 12, tzinfo=UTC), content.kpis[0]
     shares = {"overall": 0.99999, "validity": 1.0, "uniqueness": 0.29}
     measured = Standing("trusted.fct_loan", noon, shares, 3, (0.99999,))
     loans = DatasetFigures("late", noon, 1234, 6, 1, measured)
     others = DatasetFigures("absent", None, None, 0, 0, None)
+    doubted = replace(others, doubt="demoted since 2026-06-30: it broke")
     figures = Figures(
         as_of=noon,
         version=7,
-        datasets={key: loans if key == "trusted.fct_loan" else others for key in content.datasets},
+        datasets={
+            key: loans if key == "trusted.fct_loan" else doubted if key == kpi.table else others
+            for key in content.datasets
+        },
         kpis={kpi.name: KpiFigures((), {}) for kpi in content.kpis},
         groups={},
         sources={},
@@ -175,6 +179,9 @@ def test_quality_is_shown_by_dimension_and_all_is_said_of_all_rows_alone(content
     assert "badge state late" in text
     assert 'data-label="quality">99.9 %' in (tmp_path / "site" / "datasets.html").read_text()
     assert "Late: <a" in (tmp_path / "site" / "index.html").read_text()
+    for page in (dataset_page(kpi.table), kpi_page(kpi.name), "index.html"):
+        assert "ot agreed now: demoted since 2026-06-30: it broke" in (tmp_path / "site" / page).read_text(), page
+    assert ">demoted<" in (tmp_path / "site" / "datasets.html").read_text()
 
 
 def test_a_picture_keeps_layers_apart_and_boxes_off_each_other(graph: Graph, content: Content) -> None:
