@@ -113,6 +113,7 @@ def build_and_publish(settings: Settings, clock: Clock, *, force: bool = False) 
             kept_file(home, schema, table).unlink()
         nodes = _build(home, settings, manifest, clock)
         groups = _audit(nodes, manifest)
+        _keep_outcome(home, manifest, nodes, clock)
         with connect_warehouse(home) as connection:
             healthy = all(group.state == "fresh" for group in groups.values())
             catalog, written = publish(
@@ -126,15 +127,6 @@ def build_and_publish(settings: Settings, clock: Clock, *, force: bool = False) 
                 models=models,
                 built_at=began,
             )
-            rows = _row_counts(connection, manifest)
-        outcomes = ((node, _about(manifest, node)) for node in nodes if node.status != "skipped")
-        keep_day(home, manifest, outcomes, clock.business_date("UTC"))
-        renew_standing(home, manifest, clock)
-    for node in nodes:
-        node.rows = rows.get(node.unique_id)
-    draft = _nodes_file(home).with_suffix(f".{os.getpid()}.tmp")
-    draft.write_bytes(_NODES.dump_json(nodes))
-    os.replace(draft, _nodes_file(home))
     return BuildReport(
         version=catalog.version,
         groups=catalog.groups,
@@ -142,6 +134,23 @@ def build_and_publish(settings: Settings, clock: Clock, *, force: bool = False) 
         written=written,
         tables={key: table.rows for key, table in catalog.tables.items()},
     )
+
+
+def _keep_outcome(home: Home, manifest: Mapping[str, Any], nodes: list[NodeResult], clock: Clock) -> None:
+    """Write down what became of each node, what that makes of its day, and who is demoted for it.
+
+    Before the publication, which says that this build was made: a pass killed in between makes it again.
+    """
+    with connect_warehouse(home) as connection:
+        rows = _row_counts(connection, manifest)
+    for node in nodes:
+        node.rows = rows.get(node.unique_id)
+    draft = _nodes_file(home).with_suffix(f".{os.getpid()}.tmp")
+    draft.write_bytes(_NODES.dump_json(nodes))
+    os.replace(draft, _nodes_file(home))
+    outcomes = ((node, _about(manifest, node)) for node in nodes if node.status != "skipped")
+    keep_day(home, manifest, outcomes, clock.business_date("UTC"))
+    renew_standing(home, manifest, clock)
 
 
 def _about(manifest: Mapping[str, Any], node: NodeResult) -> str:

@@ -7,6 +7,7 @@ import shutil
 from datetime import date
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import dagster as dg
 import duckdb
@@ -82,6 +83,21 @@ def lab(lender: Lab, tmp_path: Path) -> Lab:
     copy = object.__new__(Lab)
     copy.folder, copy.loaded_at = folder, lender.loaded_at
     return copy
+
+
+def test_a_build_that_is_cut_off_before_its_outcome_is_written_is_made_again(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_of(lab)
+    lab.load("raw_ledger.m_loan", [loan(4, client_id=1)])
+    with monkeypatch.context() as broken:
+        broken.setattr("lendloop.zones.keep_day", Mock(side_effect=OSError("no space")))
+        with pytest.raises(OSError, match="no space"):
+            build(settings)
+    report = build(settings)
+    assert not report.skipped
+    assert report.failures == []
+    assert published(settings, "trusted.fct_loan") == [1, 2, 3, 4]
 
 
 def settings_of(lab: Lab) -> Settings:
