@@ -115,7 +115,7 @@ class Demotion(Strict):
     """How often a promise may break before nothing is done on the dataset any more."""
 
     broken_days: Annotated[int, Field(ge=1)] = BROKEN_DAYS
-    """Business days on which a blocking check failed, or it was not fresh."""
+    """Business days on which a blocking check of it failed."""
     of_days: Annotated[int, Field(ge=1, le=DAYS_KEPT)] = OF_DAYS
     """Of so many days back."""
 

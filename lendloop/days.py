@@ -88,8 +88,11 @@ def keep_day(
         known = days.datasets.setdefault(key, {})
         before = known.get(today, Day()).broken
         known[today] = Day(checks=day.checks, broken=list(dict.fromkeys([*before, *day.broken]))[:NAMES_KEPT])
-        for old in [one for one in known if one <= today - timedelta(days=DAYS_KEPT)]:
-            del known[old]
+    first = today - timedelta(days=DAYS_KEPT - 1)
+    for key, known in list(days.datasets.items()):
+        days.datasets[key] = {day: kept for day, kept in known.items() if day >= first}
+        if not days.datasets[key]:
+            del days.datasets[key]
     draft = days_file(home).with_suffix(f".{os.getpid()}.tmp")
     draft.write_text(days.model_dump_json())
     os.replace(draft, days_file(home))

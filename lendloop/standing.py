@@ -37,7 +37,7 @@ class Demotion(BaseModel):
 
 
 class Reinstatement(BaseModel):
-    """A person's word that it can be acted on again; days up to `on` count no more."""
+    """The end of a demotion, by a person's word or since the dataset went; days up to `on` count no more."""
 
     on: date
     by: str
@@ -79,15 +79,28 @@ def standing_file(home: Home) -> Path:
 
 
 def renew_standing(home: Home, manifest: Mapping[str, Any], clock: Clock) -> Standing:
-    """Demote every agreed dataset that broke its promise too often by now. The caller holds the warehouse's lock."""
-    standing, days, changed = read_standing(home), read_days(home), False
-    for unique_id, node in manifest["nodes"].items():
-        key = f"{node['schema']}.{node['alias']}"
-        if node["resource_type"] != "model" or node["schema"] not in AGREED or key in standing.demoted:
+    """Demote every agreed dataset that broke its promise too often by now, and let go of those that are none any more.
+
+    The caller holds the warehouse's lock.
+    """
+    before, days, today = read_standing(home), read_days(home), clock.business_date("UTC")
+    standing = before.model_copy(deep=True)
+    agreed = {
+        f"{node['schema']}.{node['alias']}": unique_id
+        for unique_id, node in manifest["nodes"].items()
+        if node["resource_type"] == "model" and node["schema"] in AGREED
+    }
+    for key in standing.demoted.keys() - agreed.keys():
+        del standing.demoted[key]
+        standing.reinstated[key] = Reinstatement(on=today, by="lendloop", because="it is no agreed dataset any more")
+    for key, unique_id in agreed.items():
+        if key in standing.demoted:
+            standing.demoted[key].dependents = _dependents(manifest, unique_id)
             continue
+        node = manifest["nodes"][unique_id]
         declared = node["config"].get("meta", {}).get("demotion") or {}
         limit, span = declared.get("broken_days", BROKEN_DAYS), declared.get("of_days", OF_DAYS)
-        broken = _broken_days(days, key, clock.business_date("UTC"), span, standing.reinstated.get(key))
+        broken = _broken_days(days, key, today, span, standing.reinstated.get(key))
         if len(broken) >= limit:
             last = ", ".join(days.datasets[key][broken[-1]].broken)
             standing.demoted[key] = Demotion(
@@ -95,8 +108,7 @@ def renew_standing(home: Home, manifest: Mapping[str, Any], clock: Clock) -> Sta
                 reason=f"its promise broke on {len(broken)} of the last {span} days, the last time by {last}",
                 dependents=_dependents(manifest, unique_id),
             )
-            changed = True
-    if changed:
+    if standing != before:
         _write(home, standing)
     return standing
 

@@ -85,6 +85,27 @@ def test_days_long_past_do_not_count_and_meta_sets_the_limit(make_lender: Callab
     assert list(read_standing(lender.settings.home).demoted) == ["trusted.dim_strict"]
 
 
+def test_what_is_built_on_a_demoted_dataset_later_shows_it_too(make_lender: Callable[..., Lender]) -> None:  # noqa: F811
+    lender = make_lender()
+    days(lender, False, False, False)
+    newer = {**MANIFEST["nodes"], "model.lendloop.kpi_newer": node("kpi", "kpi_newer", ["int_ticket"])}
+    renew_standing(lender.settings.home, {"nodes": newer}, lender.clock)
+    assert read_standing(lender.settings.home).of("kpi.kpi_newer") == "rests on trusted.fct_ticket, demoted"
+
+
+def test_a_demotion_ends_with_its_dataset(make_lender: Callable[..., Lender]) -> None:  # noqa: F811
+    lender = make_lender()
+    home = lender.settings.home
+    days(lender, False, False, False)
+    tell_demotions(lender.settings, lender.clock, {})
+    others = {key: one for key, one in MANIFEST["nodes"].items() if one["alias"] != "fct_ticket"}
+    renew_standing(home, {"nodes": others}, lender.clock)
+    assert read_standing(home).demoted == {}
+    tell_demotions(lender.settings, lender.clock, {})
+    with open_ops(lender.settings).connect() as connection:
+        assert connection.execute(sql_select(t.pipeline_failure.c.resolved_at)).scalar_one() is not None
+
+
 def test_readers_are_told_rules_do_not_run_and_a_person_reinstates_after_clean_days(
     make_lender: Callable[..., Lender],  # noqa: F811
 ) -> None:

@@ -55,3 +55,11 @@ def test_old_days_go(home: Home) -> None:
     build(home, TODAY)
     build(home, TODAY + timedelta(days=DAYS_KEPT))
     assert list(read_days(home).datasets["gray.one"]) == [TODAY + timedelta(days=DAYS_KEPT)]
+
+
+def test_a_dataset_that_is_there_no_more_is_forgotten_with_its_last_day(home: Home) -> None:
+    build(home, TODAY)
+    keep_day(home, MANIFEST, [], TODAY + timedelta(days=DAYS_KEPT - 1))
+    assert list(read_days(home).datasets) == ["gray.one"]
+    keep_day(home, MANIFEST, [], TODAY + timedelta(days=DAYS_KEPT))
+    assert read_days(home).datasets == {}
