@@ -134,14 +134,19 @@ _RESULT_COLUMN = {"unique": "", "accepted_values": "value_field", "relationships
 """What dbt's own tests call the tested column in their result; empty where it keeps its name."""
 
 
+def showable_columns(model: Mapping[str, Any]) -> list[str]:
+    """The columns of a model that may be shown with a row: without personal data; a pseudonym only where it is a key."""
+    key = model["config"]["meta"].get("key") or []
+    classes = {name: column["config"]["meta"].get("pii", "name") for name, column in model["columns"].items()}
+    return [name for name, pii in classes.items() if pii == "none" or (pii == "pseudonym" and name in key)]
+
+
 def shown_rows(model: Mapping[str, Any], test: Mapping[str, Any], condition: str) -> str:
     """SQL of the rows `t` of a model that meet a condition, as they may be kept: `test`, `column_name`, `key`, `shown`.
 
-    `shown` has the columns without personal data; keys may be pseudonyms. Both are JSON, as text.
+    `shown` has the columns that `showable_columns` names, `key` those of them that are the key. Both are JSON, as text.
     """
-    key = model["config"]["meta"].get("key") or []
-    classes = {name: column["config"]["meta"].get("pii", "name") for name, column in model["columns"].items()}
-    shown = [name for name, pii in classes.items() if pii == "none" or (pii == "pseudonym" and name in key)]
+    key, shown = model["config"]["meta"].get("key") or [], showable_columns(model)
     return (
         f"select {_literal(test['name'])} as test, {_literal(test.get('column_name') or '')} as column_name,"
         f" {_json(name for name in key if name in shown)} as key, {_json(shown)} as shown"

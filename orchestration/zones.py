@@ -18,7 +18,7 @@ from governance.registry import Dataset
 from ingestion.tables import TABLES, Source
 from lendloop.home import Home
 from lendloop.identity import RAW_COLUMNS
-from lendloop.on_error import tested_model
+from lendloop.on_error import showable_columns, tested_model
 from lendloop.publish import Catalog, read_catalog
 from lendloop.settings import Settings
 from lendloop.standing import AGREED, Standing
@@ -238,7 +238,7 @@ def zones_asset(
         standing = tell_demotions(settings, hub.clock, consumers or {})
         context.log.info("nothing changed" if report.skipped else f"published version {report.version}")
         catalog = read_catalog(settings.home)
-        samples = {} if report.skipped else _look(settings.home, catalog)
+        samples = {} if report.skipped else _look(settings.home, catalog, nodes)
         scores = {} if report.skipped else _measure(settings, manifest, datasets, report)
         chosen, checks = context.selected_asset_keys, context.selected_asset_check_keys
         for result in report.nodes:
@@ -353,20 +353,24 @@ def _checked(node: Mapping[str, Any], test: Mapping[str, Any], result: NodeResul
     )
 
 
-def _look(home: Home, catalog: Catalog) -> dict[str, dict[str, Any]]:
-    """Samples and plots of what is published; contact data is never looked at."""
+def _look(home: Home, catalog: Catalog, nodes: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Samples and plots of what is published, of the columns that may be shown; contact data is never looked at."""
     shown: dict[str, dict[str, Any]] = {}
+    by_key = {f"{node['schema']}.{node['alias']}": node for node in nodes.values()}
     with duckdb.connect(str(home.published), read_only=True) as connection:
         for key, published in catalog.tables.items():
-            if published.contact_data:
+            if published.contact_data or key not in by_key:
                 continue
-            cursor = connection.execute(f"select * from {key} limit {SAMPLE_ROWS}")
-            shown[key] = {"sample": table([column[0] for column in cursor.description], cursor.fetchall())}
+            there = [column[0] for column in connection.execute(f"select * from {key} limit 0").description]
+            if columns := [name for name in showable_columns(by_key[key]) if name in there]:
+                listed = ", ".join(f'"{name}"' for name in columns)
+                rows = connection.execute(f"select {listed} from {key} limit {SAMPLE_ROWS}").fetchall()
+                shown[key] = {"sample": table(columns, rows)}
         for key, (title, query) in _PLOTS.items():
-            if key in shown:
+            if key in catalog.tables:
                 series: dict[str, list[tuple[Any, float | None]]] = {}
                 for name, day, value in connection.execute(query).fetchall():
                     series.setdefault(name, []).append((day, value))
                 if series:
-                    shown[key]["over_time"] = line_plot(title, series)
+                    shown.setdefault(key, {})["over_time"] = line_plot(title, series)
     return shown
