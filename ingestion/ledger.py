@@ -237,7 +237,7 @@ class LedgerReader:
         self, table: RawTable, condition: str, columns: tuple[str, ...] | None = None, *, ranged: bool = True
     ) -> Iterator[pa.Table | Stream]:
         names = columns or tuple(self.columns[table.name])
-        selection = self._selection(table, condition, ranged=ranged)
+        selection = self._selection(table, condition, columns, ranged=ranged)
         with self._translating(f"reading {table.name}"):
             if url := bulk_url(self.engine.url):
                 with Ranges.open(self.engine, selection) as ranges:
@@ -245,14 +245,18 @@ class LedgerReader:
             else:
                 yield from self._by_cursor(table, names, selection)
 
-    def _selection(self, table: RawTable, condition: str, *, ranged: bool) -> Selection:
+    def _selection(
+        self, table: RawTable, condition: str, columns: tuple[str, ...] | None, *, ranged: bool
+    ) -> Selection:
         key = table.key[0]
+        # a row that changes keeps its key: a list of keys without it would say that it is gone
+        follows = columns is None and self.follows_cursor(table)
         return Selection(
             self._name(table),
             condition,
             key=self._quote(key) if ranged and isinstance(self.columns[table.name][key], sa.Integer) else None,
             key_may_be_null=table.name in self._keys_may_be_null,
-            cursor=self._quote(str(table.cursor)) if self.follows_cursor(table) else None,
+            cursor=self._quote(str(table.cursor)) if follows else None,
         )
 
     def _by_cursor(self, table: RawTable, names: tuple[str, ...], selection: Selection) -> Iterator[pa.Table]:

@@ -158,3 +158,21 @@ def test_a_row_that_changes_while_its_table_is_read_in_ranges_comes_with_the_nex
         latest = datetime(2024, 1, 1, 10, 0, 0, 500_000, UTC)
         found = pa.concat_tables(taken_whole(stream) for stream, _ in reader.read(client, latest))
     assert {5, *range(9010, 10_001, 10)} <= set(found["id"].to_pylist())
+
+
+def test_a_row_that_changes_while_keys_are_listed_is_not_taken_for_gone(
+    server: str, ledger: Callable[..., None], make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_ranges, "RANGE_ROWS", 100)
+    ledger("INSERT INTO m_client (id, last_modified_on_utc) SELECT seq, '2024-01-01 10:00:00' FROM seq_1_to_1000")
+    client = next(table for table in LEDGER if table.name == "m_client")
+    found: list[int] = []
+    with LedgerReader.open(make_settings(ledger_url=server)) as reader:
+        for stream in reader.keys(client):
+            assert isinstance(stream, Stream)
+            taken = stream.open()
+            assert taken is not None
+            found += taken.read_next_batch().column("id").to_pylist()
+            ledger("UPDATE m_client SET last_modified_on_utc = '2024-01-01 10:00:01' WHERE id > 900")
+            found += [key for batch in taken for key in batch.column("id").to_pylist()]
+    assert found == list(range(1, 1001))
