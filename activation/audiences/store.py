@@ -38,8 +38,27 @@ create table if not exists state.arm (
 create table state.selection (
     basis varchar, as_of timestamptz, until timestamptz, candidates bigint, desired bigint, held_back varchar, notes varchar);
 """,
+    """
+create table state.new_desired (
+    person_key varchar using compression uncompressed, identifier varchar using compression uncompressed,
+    payload varchar using compression zstd, payload_hash varchar using compression uncompressed, hold boolean,
+    rule_version integer, snapshot varchar, consent_basis varchar, consent_decided_at timestamptz, as_of timestamptz,
+    address_hash varchar using compression uncompressed);
+insert into state.new_desired select * from state.desired;
+drop table state.desired;
+alter table state.new_desired rename to desired;
+create table state.new_decision (
+    person_key varchar using compression uncompressed, reasons varchar[], asked boolean, as_of timestamptz,
+    rule_version integer);
+insert into state.new_decision select * from state.decision;
+drop table state.decision;
+alter table state.new_decision rename to decision;
+""",
 )
-"""What makes each version of the file out of the one before (`lendloop.formats.upgrade`)."""
+"""What makes each version of the file out of the one before (`lendloop.formats.upgrade`).
+
+Keys and digests are random text, as in the ledger: they are written as they are.
+"""
 
 
 def store_path(home: Home, audience: str) -> Path:

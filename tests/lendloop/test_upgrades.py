@@ -80,6 +80,24 @@ def test_a_home_of_an_earlier_version_opens_whole(version: str, tmp_path: Path) 
     assert SourceMemory.read(home, "crm").gaps == {"contacts": 5}
 
 
+def test_people_frozen_by_the_version_before_stay_frozen(tmp_path: Path) -> None:
+    home = settings_in(tmp_path).home
+    path = store.store_path(home, "recovery")
+    with duckdb.connect() as connection:
+        store.attach_private(connection, path, "state")
+        upgrade(connection, "state", store.VERSIONS[:2], path.name)
+        connection.execute(
+            "insert into state.desired values ('p1', 'p1', '{}', 'h', false, 1, 'v4', 'crm', now(), now(), 'a')"
+        )
+        connection.execute(
+            "insert into state.decision values ('p1', [], false, now(), 1), ('p2', ['once'], true, now(), 1)"
+        )
+        before = [connection.execute(f"from state.{name}").fetchall() for name in ("desired", "decision")]
+    with store.open_store(home, "recovery", 5) as connection:
+        connection.execute("reset timezone")
+        assert [connection.execute(f"from state.{name}").fetchall() for name in ("desired", "decision")] == before
+
+
 def newer_catalog(home: Path) -> None:
     (home / "published" / "catalog.json").write_text(json.dumps({"format": 99, "shape": "unknown"}))
 
