@@ -108,7 +108,7 @@ SECOND_OPINIONS = {
         select cast(date_trunc('month', lent_on) as date) as cohort, market, product_id, currency,
           sum(case when coalesce(charged_off_on, lost_on) <= lent_on + 56 then case when lost > 0 then lost else owed end else 0 end
             - coalesce((select sum(amount) from moved m where m.loan_id = l.loan_id and kind = 8 and day <= lent_on + 56), 0)) / sum(lent)
-        from lent l where last_day(lent_on) + 56 <= date '2026-07-01' group by all""",
+        from lent l where last_day(lent_on) + 56 < date '2026-07-01' group by all""",
     "repeat_rate_30": """
         select l.closed_on, market, product_id, currency, avg(case when exists (
             select 1 from lent e join person q using (loan_id) where q.person_key = p.person_key and e.loan_id <> l.loan_id
@@ -301,7 +301,7 @@ def test_immature_cells_are_blank_and_never_nought(lender: Lab) -> None:
         "kpi_first_payment_default": "first_due_on + horizon_days >= date '2026-07-01' and fpd_rate is not null",
         "kpi_repeat_rate": "closed_on + repeat_horizon_days >= date '2026-07-01' and repeat_rate is not null",
         "kpi_recovery_rate": "write_off_on + write_off_age_days >= date '2026-07-01' and recovery_rate is not null",
-        "kpi_vintage_loss": "last_day(cohort_month) + weeks_on_book * 7 > date '2026-07-01' and vintage_loss is not null",
+        "kpi_vintage_loss": "last_day(cohort_month) + weeks_on_book * 7 >= date '2026-07-01' and vintage_loss is not null",
         "kpi_roll_rate": "calendar_month >= date '2026-07-01'",
         "kpi_unit_economics_monthly": "calendar_month >= date '2026-07-01'",
         "kpi_customer_lifetime_value": "borrower_cohort_month + to_months(months_since_first) >= date '2026-07-01'",

@@ -53,7 +53,7 @@ cells as (
         weeks.number as weeks_on_book,
         {{ plus_days(
             "cast(" ~ dbt.dateadd('month', 1, 'cohorts.cohort_month') ~ " as date)", '(weeks.number * 7 - 1)'
-        ) }} <= cohorts.business_date as is_mature
+        ) }} < cohorts.business_date as is_mature
     from cohorts
     cross join weeks
     where {{ plus_days('cohorts.cohort_month', 'weeks.number * 7') }} <= cohorts.business_date
