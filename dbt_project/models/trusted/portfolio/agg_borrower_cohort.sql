@@ -97,11 +97,7 @@ shares as (
         {% endfor %}
     from loan_months
     inner join portfolio
-        on
-            loan_months.calendar_month = portfolio.calendar_month
-            and loan_months.market = portfolio.market
-            and loan_months.product_id = portfolio.product_id
-            and loan_months.currency = portfolio.currency
+        on {{ same_key('loan_months', 'portfolio', ['calendar_month', 'market', 'product_id', 'currency']) }}
 ),
 
 cohort_months as (
@@ -174,12 +170,7 @@ monthly as (
         power(1 + {{ var('clv_discount_rate') }}, -cells.months_since_first / 12.0) as discount
     from cells
     left join cohort_months
-        on
-            cells.borrower_cohort_month = cohort_months.borrower_cohort_month
-            and cells.cohort_market = cohort_months.cohort_market
-            and cells.cohort_product_id = cohort_months.cohort_product_id
-            and cells.currency = cohort_months.currency
-            and cells.calendar_month = cohort_months.calendar_month
+        on {{ same_key('cells', 'cohort_months', ['borrower_cohort_month', 'cohort_market', 'cohort_product_id', 'currency', 'calendar_month']) }}
 ),
 
 brought as (

@@ -73,10 +73,7 @@ select
 from cells
 left join losses
     on
-        cells.cohort_month = losses.cohort_month
-        and cells.market = losses.market
-        and cells.product_id = losses.product_id
-        and cells.currency = losses.currency
+        {{ same_key('cells', 'losses', ['cohort_month', 'market', 'product_id', 'currency']) }}
         and cells.weeks_on_book = losses.week
 window so_far as (
     partition by cells.cohort_month, cells.market, cells.product_id, cells.currency

@@ -145,17 +145,9 @@ assembled as (
         {% endfor %}
     from keys
     left join stocks
-        on
-            keys.as_of_date = stocks.as_of_date
-            and keys.market = stocks.market
-            and keys.product_id = stocks.product_id
-            and keys.currency = stocks.currency
+        on {{ same_key('keys', 'stocks', ['as_of_date', 'market', 'product_id', 'currency']) }}
     left join flows
-        on
-            keys.as_of_date = flows.as_of_date
-            and keys.market = flows.market
-            and keys.product_id = flows.product_id
-            and keys.currency = flows.currency
+        on {{ same_key('keys', 'flows', ['as_of_date', 'market', 'product_id', 'currency']) }}
 )
 
 {% set measures = ['loan_count', 'outstanding_principal'] -%}
@@ -173,10 +165,6 @@ select
 from assembled
 {% if is_incremental() %}
 left join {{ this }} as built
-    on
-        assembled.as_of_date = built.as_of_date
-        and assembled.market = built.market
-        and assembled.product_id = built.product_id
-        and assembled.currency = built.currency
+    on {{ same_key('assembled', 'built', ['as_of_date', 'market', 'product_id', 'currency']) }}
 where {{ differs('assembled', 'built', ['as_of_date'] + measures) }}
 {% endif %}

@@ -57,11 +57,7 @@ bases as (
         coalesce(new_borrowers.new_borrower_count, 0) as new_borrower_count
     from loan_months
     left join new_borrowers
-        on
-            loan_months.calendar_month = new_borrowers.calendar_month
-            and loan_months.market = new_borrowers.market
-            and loan_months.product_id = new_borrowers.product_id
-            and loan_months.currency = new_borrowers.currency
+        on {{ same_key('loan_months', 'new_borrowers', ['calendar_month', 'market', 'product_id', 'currency']) }}
 ),
 
 by_kind as (
@@ -86,11 +82,7 @@ shared as (
         costs.cost_amount * by_kind.basis / by_kind.total_basis as cost_amount
     from by_kind
     inner join costs
-        on
-            by_kind.calendar_month = costs.calendar_month
-            and by_kind.market = costs.market
-            and by_kind.currency = costs.currency
-            and by_kind.cost_kind = costs.cost_kind
+        on {{ same_key('by_kind', 'costs', ['calendar_month', 'market', 'currency', 'cost_kind']) }}
     where costs.cost_product_id is null and by_kind.total_basis > 0
 ),
 
@@ -104,11 +96,7 @@ borne as (
         costs.cost_product_id is not null
         or not exists (
             select 1 from shared
-            where
-                shared.calendar_month = costs.calendar_month
-                and shared.market = costs.market
-                and shared.currency = costs.currency
-                and shared.cost_kind = costs.cost_kind
+            where {{ same_key('shared', 'costs', ['calendar_month', 'market', 'currency', 'cost_kind']) }}
         )
 ),
 
@@ -163,28 +151,13 @@ assembled as (
         {% endfor %}
     from keys
     left join loan_months
-        on
-            keys.calendar_month = loan_months.calendar_month
-            and keys.market = loan_months.market
-            and keys.product_id = loan_months.product_id
-            and keys.currency = loan_months.currency
+        on {{ same_key('keys', 'loan_months', ['calendar_month', 'market', 'product_id', 'currency']) }}
     left join bases
-        on
-            keys.calendar_month = bases.calendar_month
-            and keys.market = bases.market
-            and keys.product_id = bases.product_id
-            and keys.currency = bases.currency
+        on {{ same_key('keys', 'bases', ['calendar_month', 'market', 'product_id', 'currency']) }}
     left join borne_by_product
-        on
-            keys.calendar_month = borne_by_product.calendar_month
-            and keys.market = borne_by_product.market
-            and keys.product_id = borne_by_product.product_id
-            and keys.currency = borne_by_product.currency
+        on {{ same_key('keys', 'borne_by_product', ['calendar_month', 'market', 'product_id', 'currency']) }}
     left join written
-        on
-            keys.calendar_month = written.calendar_month
-            and keys.market = written.market
-            and keys.currency = written.currency
+        on {{ same_key('keys', 'written', ['calendar_month', 'market', 'currency']) }}
 )
 
 select

@@ -62,9 +62,5 @@ from opened
 cross join buckets
 left join rolled
     on
-        opened.calendar_month = rolled.calendar_month
-        and opened.market = rolled.market
-        and opened.product_id = rolled.product_id
-        and opened.currency = rolled.currency
-        and opened.from_bucket = rolled.from_bucket
+        {{ same_key('opened', 'rolled', ['calendar_month', 'market', 'product_id', 'currency', 'from_bucket']) }}
         and buckets.to_bucket = rolled.to_bucket
