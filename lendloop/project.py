@@ -33,16 +33,60 @@ def load_manifest(home: Home) -> dict[str, Any]:
 
     Raises PermanentError with dbt's own words when the project does not parse.
     """
+    _parse_where_changed(home)
+    result: dict[str, Any] = json.loads((home.dbt / "target" / "manifest.json").read_text())
+    return result
+
+
+def parsed_project(home: Home) -> Any:
+    """The same as dbt's own object, which is the caller's to change. Raises PermanentError like `load_manifest`."""
+    _parse_where_changed(home)
+    return _read_parsed(home)
+
+
+def _parse_where_changed(home: Home) -> None:
     home.prepare()
     key = project_fingerprint()
-    manifest, marker = home.dbt / "target" / "manifest.json", home.dbt / "manifest.key"
-    if not _is_current(manifest, marker, key):
+    if not _is_parsed(home, key):
         with file_lock(home.locks / "manifest.lock", "parsing the dbt project", 120):
-            if not _is_current(manifest, marker, key):
-                invoke_dbt(home, ["parse"], target="local")
-                marker.write_text(key)
-    result: dict[str, Any] = json.loads(manifest.read_text())
-    return result
+            if not _is_parsed(home, key):
+                _parse(home)
+                _parsed_marker(home).write_text(key)
+
+
+def _parse(home: Home) -> None:
+    """Leave dbt's manifest in its target folder and, as dbt's own object, beside it.
+
+    What dbt itself keeps of a parse counts for one warehouse only and costs a parse to be looked through.
+    """
+    project = invoke_dbt(home, ["parse"], target="local")
+    from dbt.parser.manifest import extended_mashumaro_encoder
+
+    draft = _parsed_file(home).with_suffix(f".{os.getpid()}.tmp")
+    draft.write_bytes(project.to_msgpack(extended_mashumaro_encoder))
+    os.replace(draft, _parsed_file(home))
+
+
+def _read_parsed(home: Home) -> Any:
+    from dbt.contracts.graph.manifest import Manifest
+    from dbt.parser.manifest import extended_mashumuro_decoder
+
+    project = Manifest.from_msgpack(_parsed_file(home).read_bytes(), decoder=extended_mashumuro_decoder)
+    project.build_flat_graph()
+    return project
+
+
+def _parsed_file(home: Home) -> Path:
+    return home.dbt / "parsed.msgpack"
+
+
+def _parsed_marker(home: Home) -> Path:
+    return home.dbt / "manifest.key"
+
+
+def _is_parsed(home: Home, key: str) -> bool:
+    marker, made = _parsed_marker(home), (home.dbt / "target" / "manifest.json", _parsed_file(home))
+    return all(file.exists() for file in made) and marker.exists() and marker.read_text() == key
 
 
 def compiled_models(home: Home) -> dict[str, list[str]]:
@@ -69,12 +113,11 @@ def _is_compiled(file: Path, key: str) -> bool:
 
 def _compile(home: Home) -> dict[str, list[str]]:
     """In a file of its own with the warehouse's name; for a later build with the tables that its incremental models look for."""
-    parsed = invoke_dbt(home, ["parse", "--no-write-json"], target="local")
     compiled: dict[str, list[str]] = {}
     with TemporaryDirectory(dir=home.dbt) as folder:
         warehouse = Path(folder) / home.warehouse.name
         for selection in ("resource_type:model", "config.materialized:incremental"):
-            manifest = parsed.deepcopy()
+            manifest = _read_parsed(home)
             arguments = ["compile", "--no-write-json", "--select", selection]
             invoke_dbt(home, arguments, target="local", warehouse=warehouse, manifest=manifest)
             with duckdb.connect(str(warehouse)) as connection:
@@ -88,10 +131,6 @@ def _compile(home: Home) -> dict[str, list[str]]:
                     if node.compiled_code and node.compiled_code not in variants:
                         variants.append(node.compiled_code)
     return compiled
-
-
-def _is_current(manifest: Path, marker: Path, key: str) -> bool:
-    return manifest.exists() and marker.exists() and marker.read_text() == key
 
 
 def project_fingerprint() -> str:

@@ -26,6 +26,7 @@ from lendloop.project import (
     invoke_dbt,
     load_manifest,
     markets,
+    parsed_project,
     project_fingerprint,
     publishable_tables,
     short_name,
@@ -230,7 +231,7 @@ def _build(home: Home, settings: Settings, manifest: Mapping[str, Any], clock: C
         for unique_id, node in manifest["nodes"].items()
         if node["resource_type"] == "test"
     }
-    project = _parse_for_build(home, settings, answers)
+    project = _project_to_build(home, answers)
     results = _build_once(home, settings, manifest, project, [])
     nodes = {node.unique_id: node for node in results}
     while found := [
@@ -276,9 +277,9 @@ def _after(manifest: Mapping[str, Any], models: set[str]) -> set[str]:
     return {one for one in after if manifest["nodes"].get(one, {}).get("resource_type") in ("model", "test")}
 
 
-def _parse_for_build(home: Home, settings: Settings, answers: Mapping[str, OnError]) -> Any:
+def _project_to_build(home: Home, answers: Mapping[str, OnError]) -> Any:
     """dbt's own manifest, in which tests have the severity that their answer asks for."""
-    project = invoke_dbt(home, ["parse", "--no-write-json"], target=settings.env)
+    project = parsed_project(home)
     for unique_id, answer in answers.items():
         lets_go_on = answer in (OnError.WARN, OnError.QUARANTINE)
         project.nodes[unique_id].config.severity = "WARN" if lets_go_on else "ERROR"
