@@ -27,6 +27,7 @@ from tests.end_to_end.killing import (
     MEMBERS,
     POST,
     PUBLISH,
+    RECONCILE,
     SYNC,
     Aim,
     Victim,
@@ -38,11 +39,11 @@ from tests.end_to_end.likeness import SENT, differences
 KEPT = CHECKOUT / "docs" / "faults_kills.json"
 START, RULES, NOTIFY = Aim("start"), Aim("evaluate_rules"), Aim("notify")
 AIMS = (
-    START, *LOADS, BUILD, BUILD, PUBLISH, PUBLISH, RULES, SYNC, LIST, BULK, after(BULK), SYNC, MEMBERS, after(MEMBERS), SYNC,
+    START, *LOADS, BUILD, BUILD, PUBLISH, PUBLISH, RULES, RECONCILE, SYNC, LIST, BULK, after(BULK), SYNC, MEMBERS, after(MEMBERS), SYNC,
     NOTIFY, POST, after(POST), END,
 )  # fmt: skip
 """In the order of a pass: within a round each kill may come as late as the one before, or later."""
-STAGES = ("start", "load", "build", "publish", "evaluate", "sync", "notify", "operations", "end")
+STAGES = ("start", "load", "build", "publish", "evaluate", "reconcile", "sync", "notify", "operations", "end")
 ROUNDS_A_BATCH, KILLS_A_ROUND = 3, 16
 BUILD_SHARE = 0.4
 """Of a pass's seconds, about those of its build: how long after its start a kill of it may come."""

@@ -175,8 +175,7 @@ def publish(
         }
     )
     if changed or _states(previous.groups) != _states(new_groups) or not _readable(home):
-        _write_views(home.contacts, home.contacts_files, catalog, declared, contact_data=True)
-        _write_views(home.published, home.published_files, catalog, declared, contact_data=False)
+        write_views(home, catalog, declared.values())
     catalog = catalog.model_copy(
         update={
             "retired": _collect(catalog.retired, published, home, grace_s),
@@ -264,6 +263,13 @@ def _short(text: str) -> str:
     import hashlib
 
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def write_views(home: Home, catalog: Catalog, tables: Iterable[PublishableTable]) -> None:
+    """Replace both catalogues by views over the files of `catalog`, which they name with the path of this home."""
+    declared = {table.key: table for table in tables}
+    _write_views(home.contacts, home.contacts_files, catalog, declared, contact_data=True)
+    _write_views(home.published, home.published_files, catalog, declared, contact_data=False)
 
 
 def _write_views(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -10,8 +11,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.once import once
+
 if TYPE_CHECKING:
     from governance.lineage import Graph
+    from lendloop.home import Home
     from tests.postgres import Server
 
 for _name in [name for name in os.environ if name.startswith("LENDLOOP_") and name != "LENDLOOP_NO_SKIPS"]:
@@ -32,12 +36,32 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest
 
 
 @pytest.fixture(scope="session")
-def graph(tmp_path_factory: pytest.TempPathFactory) -> Graph:
+def parsed(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A home with the dbt project parsed, compiled and traced, and nothing else: what would take each test seconds."""
+    from governance.lineage import build_graph, keep_graph
+    from lendloop.home import Home
+    from lendloop.project import compiled_models, load_manifest
+
+    def parse(folder: Path) -> None:
+        home = Home(folder)
+        keep_graph(home, build_graph(load_manifest(home), compiled_models(home)))
+
+    return Home(once(tmp_path_factory, "parsed", parse))
+
+
+@pytest.fixture
+def parsed_environment(clean_environment: pytest.MonkeyPatch, tmp_path: Path, parsed: Home) -> pytest.MonkeyPatch:
+    """The same, and in the home the dbt project is parsed."""
+    shutil.copytree(parsed.dbt, tmp_path / "home" / "dbt")
+    return clean_environment
+
+
+@pytest.fixture(scope="session")
+def graph(parsed: Home) -> Graph:
     """The lineage of this project's columns."""
     from governance.lineage import load_graph
-    from lendloop.settings import load_settings
 
-    return load_graph(load_settings(LENDLOOP_HOME=tmp_path_factory.mktemp("lineage")).home)
+    return load_graph(parsed)
 
 
 @pytest.fixture(scope="session")
@@ -68,9 +92,15 @@ def ops_settings(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
     server.drop(name)
 
 
+_LONGEST = (
+    "end_to_end/test_dagster_ui", "end_to_end/test_killed_passes", "end_to_end/test_hard_times", "end_to_end/test_real_bank",
+    "end_to_end/test_sixty_days", "end_to_end/test_stopped_postgres", "end_to_end/test_on_postgres", "end_to_end",
+)  # fmt: skip
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The long tests first, so that two workers end at about the same time."""
-    items.sort(key=lambda item: "end_to_end" not in item.nodeid)
+    """The longest files first, so that two workers end at about the same time."""
+    items.sort(key=lambda item: next((n for n, name in enumerate(_LONGEST) if name in item.nodeid), len(_LONGEST)))
 
 
 @pytest.hookimpl(trylast=True)

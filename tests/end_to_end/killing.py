@@ -22,7 +22,7 @@ from typing import Any
 
 from lendloop.home import CHECKOUT
 from orchestration.sandbox_process import sandbox_server
-from tests.end_to_end.conftest import Installation, installation_on
+from tests.end_to_end.installation import Installation, installation_on
 
 STEPS = (
     "load_crm",
@@ -30,6 +30,7 @@ STEPS = (
     "load_support",
     "build_and_publish",
     "evaluate_rules",
+    "reconcile",
     "sync_approved_not_accepted",
     "sync_dormant_good",
     "sync_recovery",
@@ -37,10 +38,12 @@ STEPS = (
     "operations__verdict",
 )
 """The steps of a pass, in the order in which one process takes them."""
-SYNCS = STEPS[5:8]
+SYNCS = STEPS[6:9]
 USUAL_S = {"load_crm": 1.5, "build_and_publish": 6.0, "publish": 1.2, "end": 0.6}
 """How long a part lasts as long as no pass has shown it; a build that finds nothing new shows nothing of others."""
 PATIENCE_S = 300.0
+TWIN_CUSTOMERS, TWIN_DAYS = 250, 5
+"""Of the lender whose undisturbed days tests share, and between its two passes."""
 
 LOWER = {
     "rules/large_transaction.yaml": (
@@ -74,7 +77,8 @@ def after(aim: Aim) -> Aim:
 
 
 LOADS = (Aim("load_crm"), Aim("load_ledger"), Aim("load_support"))
-BUILD, PUBLISH, SYNC, END = Aim("build_and_publish"), Aim("publish"), Aim("sync"), Aim("end")
+BUILD, PUBLISH, RECONCILE = Aim("build_and_publish"), Aim("publish"), Aim("reconcile")
+SYNC, END = Aim("sync"), Aim("end")
 LIST = after(Aim("sync", "blueshift", "custom_user_lists/create"))
 BULK = Aim("sync", "blueshift", "customers/bulk")
 MEMBERS = Aim("sync", "blueshift", "bulk_(add|remove)_users")

@@ -15,7 +15,7 @@ import dagster as dg
 import duckdb
 
 from lendloop.home import Home
-from tests.end_to_end.conftest import Installation
+from tests.end_to_end.installation import Installation
 
 SENT = ("profiles", "lists", "slack", "mails", "exports")
 

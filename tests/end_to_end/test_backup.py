@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from tests.end_to_end.conftest import Installation
+from tests.end_to_end.installation import Installation
 
 
 def arrived(lender: Installation) -> dict[str, list[Any]]:
@@ -32,7 +32,6 @@ def remembered(lender: Installation) -> dict[str, list[tuple[Any, ...]]]:
 
 
 def test_a_lost_home_comes_back_and_nothing_is_sent_twice_or_lost(lender: Installation, tmp_path: Path) -> None:
-    lender.run()
     lender.sandbox("/tick", {"days": 1})
     version = lender.run()["version"]
     before, known = arrived(lender), remembered(lender)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.conftest import Installation
+from tests.end_to_end.installation import Installation
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import resource
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,13 +22,13 @@ from typing import Any
 import duckdb
 import pytest
 
-from tests.end_to_end.conftest import Installation
-from tests.end_to_end.killing import Lines, lenders, published_files
+from tests.end_to_end.installation import Installation, Kept
+from tests.end_to_end.killing import TWIN_CUSTOMERS, TWIN_DAYS, Lines, lenders, published_files
 from tests.end_to_end.likeness import SENT, assert_nothing_left_to_do, differences
 
 pytestmark = pytest.mark.slow
 
-CUSTOMERS, DISK_MB, DAYS = 250, 200, 3
+DISK_MB = 200
 ENDED_S = 240.0
 
 
@@ -75,21 +75,18 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 
 
 @pytest.fixture
-def pair(tmp_path: Path) -> Iterator[list[Installation]]:
-    """An installation that is left alone, and one on a lender of the same seed."""
-    with lenders(tmp_path, ("left_alone", "tried"), CUSTOMERS) as found:
+def tried(tmp_path: Path) -> Iterator[Installation]:
+    """An installation on a lender that lives the days of `undisturbed`."""
+    with lenders(tmp_path, ("tried",), TWIN_CUSTOMERS) as (found,):
         yield found
 
 
-def _both(pool: ThreadPoolExecutor, pair: list[Installation], work: Callable[[], dict[str, Any]]) -> None:
-    """A pass of the twin beside some work that ends in a pass: both came to the same.
+def _assert_as_undisturbed(tried: Installation, report: dict[str, Any], twin: Kept) -> None:
+    """Both came to the same.
 
     Of passes that failed, and could still write so into Dagster's log, people are told when the next one is well.
     """
-    twin, tried = pair
-    undisturbed = pool.submit(twin.run)
-    report = work()
-    found = differences(tried, report, twin, undisturbed.result())
+    found = differences(tried, report, twin, twin.report)
     for what in ("alerts", *SENT):
         if what in found and not found[what]["lost"]:
             assert all("step:" in example for example, _ in found.pop(what)["examples"])
@@ -177,26 +174,17 @@ def _meet_full_disk(installation: Installation, disk: Disk, until: str, *, as_be
 
 @pytest.mark.timeout(900)
 def test_a_full_disk_is_named_applies_nothing_by_halves_and_is_healed_by_the_next_pass(
-    pair: list[Installation], disk: Disk
+    tried: Installation, disk: Disk, undisturbed: list[Kept]
 ) -> None:
-    twin, tried = pair
     tried = Installation(disk.folder / "home", tried.environment, tried.base_url)
-    with ThreadPoolExecutor(2) as pool:
-
-        def first() -> dict[str, Any]:
-            _meet_full_disk(tried, disk, "load_crm", as_before=True)
-            _meet_full_disk(tried, disk, "load_support", as_before=True)
-            return tried.run()
-
-        def second() -> dict[str, Any]:
-            _meet_full_disk(tried, disk, "publish", as_before=False)
-            _meet_full_disk(tried, disk, "evaluate_rules", as_before=False)
-            return tried.run()
-
-        _both(pool, [twin, tried], first)
-        for one in pair:
-            one.sandbox("/tick", {"days": DAYS})
-        _both(pool, [twin, tried], second)
+    first, later = undisturbed
+    _meet_full_disk(tried, disk, "load_crm", as_before=True)
+    _meet_full_disk(tried, disk, "load_support", as_before=True)
+    _assert_as_undisturbed(tried, tried.run(), first)
+    tried.sandbox("/tick", {"days": TWIN_DAYS})
+    _meet_full_disk(tried, disk, "publish", as_before=False)
+    _meet_full_disk(tried, disk, "evaluate_rules", as_before=False)
+    _assert_as_undisturbed(tried, tried.run(), later)
     assert_nothing_left_to_do(tried)
 
 
@@ -232,8 +220,7 @@ def _files(home: Path) -> dict[str, tuple[int, int]]:
 
 
 def test_a_home_that_cannot_be_written_is_named_and_left_as_it_was(lender: Installation) -> None:
-    lender.run()
-    lender.sandbox("/tick", {"days": DAYS})
+    lender.sandbox("/tick", {"days": 1})
     before, arrived = _files(lender.home), lender.arrivals
     for close, folder in ((_closed, lender.home / "published"), (_read_only, lender.home)):
         with close(folder) as bound:
@@ -255,21 +242,16 @@ def test_a_home_that_cannot_be_written_is_named_and_left_as_it_was(lender: Insta
 
 
 @pytest.mark.timeout(900)
-def test_two_passes_at_once_come_to_what_one_comes_to(pair: list[Installation]) -> None:
-    tried = pair[1]
-    with ThreadPoolExecutor(3) as pool:
-
-        def twice() -> dict[str, Any]:
-            for done in [one.result() for one in [pool.submit(tried.lendloop, "run") for _ in range(2)]]:
+def test_two_passes_at_once_come_to_what_one_comes_to(tried: Installation, undisturbed: list[Kept]) -> None:
+    for number, twin in enumerate(undisturbed):
+        if number:
+            tried.sandbox("/tick", {"days": TWIN_DAYS})
+        with ThreadPoolExecutor(2) as pool:
+            for done in pool.map(tried.lendloop, ["run", "run"]):
                 assert done.returncode == 0, done.stdout + done.stderr
                 assert "is locked" not in done.stdout + done.stderr
-            report: dict[str, Any] = json.loads(tried.lendloop("status", "--json").stdout)
-            return report
-
-        _both(pool, pair, twice)
-        for one in pair:
-            one.sandbox("/tick", {"days": DAYS})
-        _both(pool, pair, twice)
+        report = json.loads(tried.lendloop("status", "--json").stdout)
+        _assert_as_undisturbed(tried, report, twin)
     assert_nothing_left_to_do(tried)
 
 

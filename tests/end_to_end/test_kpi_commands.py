@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from orchestration.screen_kpi import sparkline
-from tests.end_to_end.conftest import Installation
+from tests.end_to_end.installation import Installation
 
 
 def catalogue(loaded: Installation, *arguments: str) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from lendloop.home import Home
 from orchestration.sandbox_process import sandbox_server
-from tests.end_to_end.conftest import Installation, installation_on
+from tests.end_to_end.installation import Installation, installation_on
 from tests.mariadb import mariadb_over_tcp
 from tests.postgres import Server
 

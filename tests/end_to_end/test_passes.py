@@ -1,22 +1,24 @@
-"""Pass after pass over the pretend lender: no change, a source that is down, a failed audit, ten days."""
+"""Pass after pass over the pretend lender: no change, a source that is down, a failed audit.
+
+What many days come to is in test_sixty_days.py.
+"""
 
 from __future__ import annotations
 
 import urllib.request
-from collections import Counter
 
 import pytest
 
 from lendloop.home import Home
 from lendloop.settings import SOURCES
 from lendloop.warehouse import open_warehouse
-from tests.end_to_end.conftest import Installation
+from tests.end_to_end.installation import Installation
 
 pytestmark = pytest.mark.slow
 
 
 def test_a_second_pass_without_change_writes_nothing_and_calls_no_destination(lender: Installation) -> None:
-    first = lender.run()
+    first = lender.report
     assert first["failures"] == []
     before = lender.arrivals
     files = {path: path.stat().st_mtime_ns for path in (lender.home / "exports").rglob("*") if path.is_file()}
@@ -31,7 +33,6 @@ def test_a_second_pass_without_change_writes_nothing_and_calls_no_destination(le
 
 
 def test_a_source_that_is_down_is_named_the_others_go_on_and_the_next_pass_heals(lender: Installation) -> None:
-    lender.run()
     lender.sandbox("/tick", {"days": 1})
     lender.sandbox("/faults", {"system": "hubspot", "kind": "status", "status": 401, "count": 10_000})
     report = lender.run(expect=1)
@@ -49,7 +50,6 @@ def test_a_source_that_is_down_is_named_the_others_go_on_and_the_next_pass_heals
 
 
 def test_a_failed_audit_of_support_keeps_its_yesterday_and_lets_the_portfolio_go_on(lender: Installation) -> None:
-    lender.run()
     yesterday = lender.query("from trusted.fct_ticket order by ticket_id")
     lender.sandbox("/tick", {"days": 1})
     home = Home(lender.home)
@@ -78,22 +78,6 @@ def test_a_failed_audit_of_support_keeps_its_yesterday_and_lets_the_portfolio_go
     assert healed["failures"] == []
     assert lender.query("select count(*) from trusted.fct_ticket where ticket_status = 'bogus'") == [(0,)]
     assert dict(lender.query("select name, state from publication.consistency_group"))["support"] == "fresh"
-
-
-def test_over_ten_days_what_is_incremental_equals_a_full_rebuild(lender: Installation) -> None:
-    lender.run()
-    for _ in range(3):
-        lender.sandbox("/tick", {"days": 3})
-        lender.run()
-    facts = ("fct_loan_transaction", "fct_account_transaction", "fct_installment")
-    incremental = {fact: Counter(lender.query(f"from trusted.{fact}")) for fact in facts}
-    with open_warehouse(Home(lender.home), "forgetting the facts", 30) as connection:
-        for fact in facts:
-            connection.execute(f"drop table trusted.{fact}")
-    (lender.home / "published" / "catalog.json").unlink()
-    lender.run()
-    for fact in facts:
-        assert Counter(lender.query(f"from trusted.{fact}")) == incremental[fact], fact
 
 
 def _clear_faults(lender: Installation) -> None:

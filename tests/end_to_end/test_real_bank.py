@@ -14,7 +14,7 @@ import yaml
 from ingestion.tables import LEDGER
 from lendloop.home import CHECKOUT
 from orchestration.sandbox_process import sandbox_server
-from tests.end_to_end.conftest import Installation
+from tests.end_to_end.installation import Installation
 from tests.mariadb import mariadb_over_tcp
 from tests.postgres import postgres_over_tcp
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.end_to_end.conftest import Installation
+from tests.end_to_end.installation import Installation
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.end_to_end.conftest import Installation
+from tests.end_to_end.installation import Installation
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

@@ -53,15 +53,15 @@ def differences(one: Home, other: Home, table: str, columns: str = "*") -> list[
 
 
 def test_incremental_equals_rebuilt_row_by_row_and_raw_equals_a_fresh_load(
-    tmp_path: Path, clean_environment: pytest.MonkeyPatch
+    tmp_path: Path, parsed_environment: pytest.MonkeyPatch
 ) -> None:
     draw = random.Random(60)
     stops = sorted(draw.sample(range(1, DAYS), PASSES - 1))
     with sandbox_server(tmp_path / "sandbox", CUSTOMERS) as sandbox:
         for name, value in sandbox.items():
             if name.startswith("LENDLOOP_"):
-                clean_environment.setenv(name, value)
-        clean_environment.setenv("LENDLOOP_HASH_KEY", "60" * 16)
+                parsed_environment.setenv(name, value)
+        parsed_environment.setenv("LENDLOOP_HASH_KEY", "60" * 16)
         settings = load_settings()
         one_pass(settings)
         for before, after in zip([0, *stops], [*stops, DAYS], strict=True):

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from lendloop.home import CHECKOUT
 from orchestration.sandbox_process import sandbox_server
-from tests.end_to_end.conftest import Installation, installation_on
+from tests.end_to_end.installation import Installation, installation_on
 from tests.postgres import Server, postgres_server
 
 pytestmark = pytest.mark.slow

@@ -11,7 +11,7 @@ import duckdb
 import pytest
 
 from lendloop.home import Home
-from tests.end_to_end.conftest import Installation
+from tests.end_to_end.installation import Installation
 
 pytestmark = pytest.mark.slow
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from small_project import SmallProject
 
@@ -12,10 +10,9 @@ from lendloop.home import Home
 
 
 @pytest.fixture(scope="session")
-def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+def manifest(parsed: Home) -> Manifest:
     """The project as it stands in the checkout."""
-    home: Path = tmp_path_factory.mktemp("home")
-    return read_manifest(Home(home))
+    return read_manifest(parsed)
 
 
 @pytest.fixture

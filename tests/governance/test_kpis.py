@@ -32,8 +32,8 @@ COSTS = {"costs": SourceStatus(source="costs", configured=True)}
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return load_manifest(Home(tmp_path_factory.mktemp("kpis")))
+def project(parsed: Home) -> dict[str, Any]:
+    return load_manifest(parsed)
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from governance.lineage import (
 from governance.sqltrace import Kind, Leaves, Way
 from ingestion.tables import TABLES, TECHNICAL_COLUMNS
 from lendloop.errors import ConfigurationError
+from lendloop.home import Home
 from lendloop.identity import RAW_COLUMNS
 from lendloop.project import load_manifest
 from lendloop.settings import load_settings
@@ -129,8 +130,8 @@ def test_every_field_that_is_read_is_one_that_is_declared_where_it_is_written(gr
     assert {ref for ref in graph.refs() if ref.startswith("raw_")} <= declared
 
 
-def test_the_columns_of_every_model_are_those_of_its_contract(graph: Graph, tmp_path: Path) -> None:
-    manifest = load_manifest(load_settings(LENDLOOP_HOME=tmp_path).home)
+def test_the_columns_of_every_model_are_those_of_its_contract(graph: Graph, parsed: Home) -> None:
+    manifest = load_manifest(parsed)
     for node in manifest["nodes"].values():
         if node["resource_type"] == "model" and node["config"]["contract"]["enforced"]:
             assert set(graph.tables[f"{node['schema']}.{node['alias']}"].columns) == set(node["columns"]), node["name"]

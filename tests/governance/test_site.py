@@ -27,7 +27,7 @@ from governance.site.charts import line_chart, small_line
 from governance.site.drawing import Box, around, draw
 from governance.site.figures import DatasetFigures, Figures, KpiFigures
 from lendloop.errors import ConfigurationError
-from lendloop.home import CHECKOUT
+from lendloop.home import CHECKOUT, Home
 from lendloop.project import load_manifest
 from lendloop.settings import load_settings
 from orchestration.lineage import load_definitions
@@ -62,8 +62,8 @@ def read(file: Path) -> Page:
 
 
 @pytest.fixture(scope="module")
-def content(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Content:
-    settings = load_settings(home_path=tmp_path_factory.mktemp("home"))
+def content(manifest: Manifest, parsed: Home) -> Content:
+    settings = load_settings(home_path=parsed.root)
     return Content(
         manifest=manifest,
         datasets=read_registry(manifest),

@@ -21,7 +21,7 @@ SNAPSHOT = Path(__file__).with_name("asset_graph.json")
 
 
 @pytest.fixture
-def definitions(clean_environment: pytest.MonkeyPatch) -> dg.Definitions:
+def definitions(parsed_environment: pytest.MonkeyPatch) -> dg.Definitions:
     return build_defs()
 
 
@@ -107,9 +107,9 @@ def test_the_steps_of_a_pass_share_one_process_whoever_starts_it(definitions: dg
 
 @pytest.mark.parametrize(("environment", "running"), [("local", False), ("prod", True)])
 def test_schedule_and_sensor_run_by_themselves_only_in_prod(
-    clean_environment: pytest.MonkeyPatch, environment: str, running: bool
+    parsed_environment: pytest.MonkeyPatch, environment: str, running: bool
 ) -> None:
-    clean_environment.setenv("LENDLOOP_ENV", environment)
+    parsed_environment.setenv("LENDLOOP_ENV", environment)
     repository = build_defs().get_repository_def()
     states = [schedule.default_status.value for schedule in repository.schedule_defs]
     states += [sensor.default_status.value for sensor in repository.sensor_defs]
@@ -117,10 +117,10 @@ def test_schedule_and_sensor_run_by_themselves_only_in_prod(
     assert len(states) == 2
 
 
-def test_the_schedule_is_a_setting_and_a_wrong_one_is_named(clean_environment: pytest.MonkeyPatch) -> None:
-    clean_environment.setenv("LENDLOOP_SCHEDULE", "0 6 * * *")
+def test_the_schedule_is_a_setting_and_a_wrong_one_is_named(parsed_environment: pytest.MonkeyPatch) -> None:
+    parsed_environment.setenv("LENDLOOP_SCHEDULE", "0 6 * * *")
     assert [one.cron_schedule for one in build_defs().get_repository_def().schedule_defs] == ["0 6 * * *"]
-    clean_environment.setenv("LENDLOOP_SCHEDULE", "hourly please")
+    parsed_environment.setenv("LENDLOOP_SCHEDULE", "hourly please")
     with pytest.raises(ConfigurationError, match="LENDLOOP_SCHEDULE='hourly please'"):
         build_defs()
 

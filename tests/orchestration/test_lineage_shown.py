@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 
 from lendloop.errors import ConfigurationError
-from lendloop.home import CHECKOUT
+from lendloop.home import CHECKOUT, Home
 from lendloop.settings import load_settings
 from orchestration.check import check_all
 from orchestration.cli import main
@@ -82,8 +82,8 @@ def test_an_unknown_column_is_wrong_use_and_the_nearest_are_named(
 
 
 @pytest.fixture(scope="module")
-def definitions(tmp_path_factory: pytest.TempPathFactory) -> dg.Definitions:
-    return build_defs(load_settings(LENDLOOP_HOME=tmp_path_factory.mktemp("home")))
+def definitions(parsed: Home) -> dg.Definitions:
+    return build_defs(load_settings(LENDLOOP_HOME=parsed.root))
 
 
 def lineage_of(definitions: dg.Definitions, *key: str) -> dict[str, set[str]]:
@@ -140,10 +140,10 @@ def test_every_column_that_dagster_names_as_an_origin_is_a_column_of_an_asset(de
 
 
 @pytest.fixture
-def own_definitions(clean_environment: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+def own_definitions(parsed_environment: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     folder = tmp_path / "definitions"
     shutil.copytree(CHECKOUT / "activation" / "definitions", folder)
-    clean_environment.setenv("LENDLOOP_DEFINITIONS", str(folder))
+    parsed_environment.setenv("LENDLOOP_DEFINITIONS", str(folder))
     return folder
 
 

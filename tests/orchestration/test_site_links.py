@@ -21,8 +21,8 @@ def node(definitions: dg.Definitions, *path: str) -> dg.AssetSpec:
     return spec
 
 
-def test_with_an_address_assets_link_to_their_page_and_terms(clean_environment: pytest.MonkeyPatch) -> None:
-    clean_environment.setenv("LENDLOOP_SITE_URL", "https://data.example.org/site/")
+def test_with_an_address_assets_link_to_their_page_and_terms(parsed_environment: pytest.MonkeyPatch) -> None:
+    parsed_environment.setenv("LENDLOOP_SITE_URL", "https://data.example.org/site/")
     definitions = build_defs()
     base = "https://data.example.org/site"
     assert node(definitions, "trusted", "fct_loan").metadata["site"] == dg.MetadataValue.url(
@@ -42,7 +42,7 @@ def test_with_an_address_assets_link_to_their_page_and_terms(clean_environment: 
 
 
 def test_every_table_says_its_zone_and_without_an_address_the_file_of_its_page(
-    clean_environment: pytest.MonkeyPatch,
+    parsed_environment: pytest.MonkeyPatch,
 ) -> None:
     definitions = build_defs()
     settings = load_settings()
