@@ -17,6 +17,7 @@ from typing import Any
 import duckdb
 
 from governance.registry import Dataset, Dimension, TestParameters
+from governance.watch import Verdict
 from lendloop.formats import upgrade
 from lendloop.home import Home
 from lendloop.on_error import FailedTest, kept_file, rows_that_fail, shown_rows, tested_model
@@ -97,6 +98,8 @@ class Build:
     groups: Mapping[str, GroupState]
     built_at: datetime
     as_of: datetime
+    verdicts: Mapping[str, Verdict] = field(default_factory=dict)
+    """What the watch over each dataset's own past says (`governance.watch`)."""
 
 
 def measure(
@@ -125,9 +128,20 @@ def measure(
         published = build.groups.get(dataset.consistency_group, GroupState()).published_as_of
         late = published is None or build.as_of - published > dataset.parameters.freshness.warn
         checks.append(Measured("freshness", Dimension.TIMELINESS, 1, int(late)))
+        checks += _as_usual(build.verdicts.get(key, Verdict()))
         scores[key] = Score(key, checks)
     _keep_scores(connection, build, scores)
     return scores
+
+
+def _as_usual(verdict: Verdict) -> list[Measured]:
+    """Rows that are fewer or more than they were are of completeness, values that are not what they were of validity."""
+    unusual = {finding.kind == "rows" for finding in verdict.findings}
+    rows, values = int(True in unusual), int(False in unusual)
+    return [
+        *([Measured("rows as usual", Dimension.COMPLETENESS, 1, rows)] if verdict.rows_judged else []),
+        *([Measured("values as usual", Dimension.VALIDITY, 1, values)] if verdict.values_judged else []),
+    ]
 
 
 def _completeness(connection: duckdb.DuckDBPyConnection, dataset: Dataset) -> tuple[int, list[Measured]]:

@@ -104,6 +104,26 @@ class Reconciles(Strict):
     """Rules by name, each the SQL condition on a row of raw that the dataset leaves out."""
 
 
+class Watched(Strict):
+    """What of a dataset is compared with its own past (`governance.watch`)."""
+
+    time: str
+    """The column that says when a row came to be: an instant or a date."""
+    by: str | None = None
+    """A column of few values, as market, each of which is watched alone: what is missing in one is hidden in the total."""
+    shares: list[str] = Field(default_factory=list)
+    """Columns of few values whose shares of the rows are watched; to be empty is a value too."""
+    filled: list[str] = Field(default_factory=list)
+    """Columns of which the share of rows that have one is watched."""
+    amounts: list[str] = Field(default_factory=list)
+    """Amounts, in the dataset's column currency, of which what is typical in each currency is watched."""
+
+    @property
+    def columns(self) -> list[str]:
+        """Every column that it names."""
+        return [self.time, *filter(None, [self.by]), *self.shares, *self.filled, *self.amounts]
+
+
 class Approval(Strict):
     """Who let a dataset into trusted: a person or a team other than its owner."""
 
@@ -149,6 +169,8 @@ class DatasetParameters(Strict):
     """Columns that name a row; the primary key of the contract."""
     reconciles: Reconciles | None = None
     """The table of raw that it must agree with, row by row and in the sums of its amounts."""
+    watched: Watched | None = None
+    """`{time: …, by: …, shares: […], filled: […], amounts: […]}`: what is compared with its own past."""
     publish_partition: str | None = None
     """A date or an instant by whose months the published files are cut."""
     publish_version: list[str] = Field(default_factory=list)
@@ -325,6 +347,7 @@ def _judge(dataset: Dataset, manifest: Manifest) -> list[Fault]:
             (f"retention is {parameters.retention.value}, but it {rebuilt}", "make full_refresh and retention agree")
         )
     faults += _judge_reconciles(dataset, manifest)
+    faults += _judge_watched(dataset)
     if model.keeps_history and parameters.on_error is OnError.QUARANTINE:
         advice = "write serve_stale, halt or warn"
         faults.append(("on_error is quarantine, but rows taken out of a past that is kept would be lost", advice))
@@ -367,6 +390,35 @@ def _judge_reconciles(dataset: Dataset, manifest: Manifest) -> list[tuple[str, s
         for name in declared.columns
         if name not in dataset.model.columns
     ]
+    return faults
+
+
+def _judge_watched(dataset: Dataset) -> list[tuple[str, str]]:
+    declared, columns = dataset.parameters.watched, dataset.model.columns
+    if declared is None:
+        return []
+    if dataset.model.zone == "contacts":
+        return [
+            (
+                "watched is declared, but contact data is not looked at",
+                "watch the dataset in trusted that it is made of",
+            )
+        ]
+    shown = [*filter(None, [declared.by]), *declared.shares]
+    faults = [
+        (f"watched names a column {name} that it does not have", "correct the name")
+        for name in declared.columns
+        if name not in columns
+    ]
+    if declared.time in columns and columns[declared.time].data_type not in ("date", "timestamp with time zone"):
+        faults.append((f"watched.time {declared.time} is neither a date nor an instant", "name one that is"))
+    faults += [
+        (f"watched would show {name}, which leads to a person", "remove it, or watch whether it is filled")
+        for name in shown
+        if name in dataset.columns and dataset.columns[name].pii is not PersonalData.NONE
+    ]
+    if declared.amounts and "currency" not in columns:
+        faults.append(("watched has amounts, but there is no column currency", "add the column, or remove the amounts"))
     return faults
 
 

@@ -62,9 +62,10 @@ def quality(
     dataset: Annotated[str | None, typer.Argument(help="A dataset, as schema.table, with the rows that fail.")] = None,
     as_json: Json = False,
 ) -> None:
-    """The score of every dataset in six dimensions, and how it went over the last builds."""
+    """The score of every dataset in six dimensions, how it went over the last builds, and what is not as usual."""
     from governance.quality import OVERALL, read_failing_rows, read_standings
     from governance.registry import Dimension
+    from governance.watch import read_verdicts
     from lendloop.errors import PermanentError
     from lendloop.settings import load_settings
     from lendloop.warehouse import open_warehouse
@@ -89,7 +90,12 @@ def quality(
         for standing in standings
     ]
     failing = [dict(zip(("dimension", "test", "column", "key"), row, strict=True)) for row in rows]
-    show_quality(records, failing, as_json=as_json)
+    verdicts = {
+        key: verdict.model_dump(mode="json") | {"findings": [str(finding) for finding in verdict.findings]}
+        for key, verdict in sorted(read_verdicts(settings.home).items())
+        if dataset in (None, key)
+    }
+    show_quality(records, failing, verdicts, as_json=as_json)
 
 
 def _text(day: date | None) -> str:

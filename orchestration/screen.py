@@ -64,10 +64,16 @@ def show_reconciliation(compared: list[dict[str, Any]], *, as_json: bool) -> Non
                 console.print(f"  {row['kind']} {escape(row['key'])}{columns}")
 
 
-def show_quality(standings: list[dict[str, Any]], failing: list[dict[str, Any]], *, as_json: bool) -> None:
-    """Scores by dataset and dimension with their trend, then the rows that fail."""
+def show_quality(
+    standings: list[dict[str, Any]],
+    failing: list[dict[str, Any]],
+    verdicts: dict[str, dict[str, Any]],
+    *,
+    as_json: bool,
+) -> None:
+    """Scores by dataset and dimension with their trend, then the rows that fail and what is not as it was before."""
     if as_json:
-        print_json({"datasets": standings, "failing_rows": failing})
+        print_json({"datasets": standings, "failing_rows": failing, "as_usual": verdicts})
         return
     shown = ("score", "accuracy", "completeness", "consistency", "timeliness", "validity", "uniqueness")
     _table(
@@ -80,6 +86,12 @@ def show_quality(standings: list[dict[str, Any]], failing: list[dict[str, Any]],
     )
     for row in failing:
         console.print(f"  {row['dimension']} {row['test']} {escape(row['key'])}")
+    for key, verdict in verdicts.items():
+        for finding in verdict["findings"]:
+            console.print(f"  [red]not as usual[/] {key} {escape(finding)}")
+        if verdict["not_judged"]:
+            reasons = "; ".join(f"{of}: {reason}" for of, reason in verdict["not_judged"].items())
+            console.print(f"  [dim]not compared with its past {key}: {escape(reasons)}[/]")
 
 
 def _share(value: float | None) -> str:

@@ -13,8 +13,10 @@ import duckdb
 
 from activation.demotions import tell_demotions
 from governance.lineage import Graph
+from governance.manifest import parse_manifest
 from governance.quality import Build, Score, measure
 from governance.registry import Dataset
+from governance.watch import Verdict, watch
 from ingestion.tables import TABLES, Source
 from lendloop.home import Home
 from lendloop.identity import RAW_COLUMNS
@@ -25,6 +27,7 @@ from lendloop.standing import AGREED, Standing
 from lendloop.warehouse import open_warehouse
 from lendloop.zones import BuildReport, NodeResult, build_and_publish
 from orchestration.columns import column_metadata
+from orchestration.names import AS_USUAL
 from orchestration.plots import line_plot, table
 from orchestration.resources import Hub
 from orchestration.sources import source_key
@@ -190,6 +193,7 @@ def zones_asset(
     Choosing some of its tables builds all, since a publication is one consistent set; it then reports on the chosen.
     """
     nodes, tests = _nodes(manifest), _tests(manifest)
+    typed = parse_manifest(manifest)
 
     @dg.multi_asset(
         name="build_and_publish",
@@ -220,6 +224,15 @@ def zones_asset(
                 )
                 for unique_id, node in tests.items()
             ),
+            *(
+                dg.AssetCheckSpec(
+                    AS_USUAL,
+                    asset=dg.AssetKey(key.split(".")),
+                    description="Rows and values come as they did in the weeks before; without enough of a past there is no result.",
+                )
+                for key, dataset in datasets.items()
+                if dataset.parameters.watched
+            ),
             dg.AssetCheckSpec(
                 CONSISTENT, asset=CATALOGUE, description="Every consistency group passed its audit and was renewed."
             ),
@@ -238,8 +251,9 @@ def zones_asset(
         standing = tell_demotions(settings, hub.clock, consumers or {})
         context.log.info("nothing changed" if report.skipped else f"published version {report.version}")
         catalog = read_catalog(settings.home)
+        verdicts = watch(settings.home, datasets, typed, hub.clock)
         samples = {} if report.skipped else _look(settings.home, catalog, nodes)
-        scores = {} if report.skipped else _measure(settings, manifest, datasets, report)
+        scores = {} if report.skipped else _measure(settings, manifest, datasets, report, verdicts)
         chosen, checks = context.selected_asset_keys, context.selected_asset_check_keys
         for result in report.nodes:
             if report.skipped or result.kind == "test" or not result.ok or result.unique_id not in nodes:
@@ -253,6 +267,10 @@ def zones_asset(
                 node, test = nodes[tested_model(manifest, result.unique_id)], tests[result.unique_id]
                 if dg.AssetCheckKey(node_key(node), test["name"]) in checks:
                     yield _checked(node, test, result)
+        for key, verdict in verdicts.items():
+            asset = dg.AssetKey(key.split("."))
+            if verdict.judged and dg.AssetCheckKey(asset, AS_USUAL) in checks:
+                yield _as_usual(asset, verdict, datasets[key].parameters.steward)
         if dg.AssetCheckKey(CATALOGUE, CONSISTENT) in checks:
             yield dg.AssetCheckResult(
                 check_name=CONSISTENT,
@@ -281,13 +299,17 @@ def zones_asset(
 
 
 def _measure(
-    settings: Settings, manifest: Mapping[str, Any], datasets: Mapping[str, Dataset], report: BuildReport
+    settings: Settings,
+    manifest: Mapping[str, Any],
+    datasets: Mapping[str, Dataset],
+    report: BuildReport,
+    verdicts: Mapping[str, Verdict],
 ) -> dict[str, Score]:
     """The quality of every dataset as this build left it."""
     catalog = read_catalog(settings.home)
     if catalog.built_at is None or catalog.as_of is None:
         return {}
-    build = Build(manifest, report.nodes, report.groups, catalog.built_at, catalog.as_of)
+    build = Build(manifest, report.nodes, report.groups, catalog.built_at, catalog.as_of, verdicts)
     with open_warehouse(settings.home, "measure quality", settings.lock_timeout_s) as connection:
         return measure(connection, settings.home, datasets, build)
 
@@ -350,6 +372,34 @@ def _checked(node: Mapping[str, Any], test: Mapping[str, Any], result: NodeResul
         passed=result.status == "pass",
         severity=dg.AssetCheckSeverity.WARN if result.status == "warn" else dg.AssetCheckSeverity.ERROR,
         metadata=metadata,
+    )
+
+
+def _as_usual(asset: dg.AssetKey, verdict: Verdict, steward: str) -> dg.AssetCheckResult:
+    """A warning: it says that somebody must look, and keeps nothing from being published."""
+    return dg.AssetCheckResult(
+        check_name=AS_USUAL,
+        asset_key=asset,
+        passed=not verdict.findings,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={
+            "errors": verdict.error(steward),
+            "found": table(
+                ["of", "what", "from", "to", "time zone", "found", "usual from", "usual to"],
+                [
+                    (
+                        one.of,
+                        one.what,
+                        one.since,
+                        one.until,
+                        one.time_zone,
+                        *map(one.shown, (one.found, one.low, one.high)),
+                    )
+                    for one in verdict.findings
+                ],
+            ),
+            "not_judged": verdict.not_judged,
+        },
     )
 
 

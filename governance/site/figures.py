@@ -17,6 +17,7 @@ import duckdb
 from governance.kpis import Kpi, Standing, kpi_values, standing
 from governance.quality import Standing as Quality
 from governance.registry import Dataset
+from governance.watch import Verdict, read_verdicts
 from lendloop.clock import Clock
 from lendloop.home import Home
 from lendloop.publish import Catalog, GroupState, read_catalog
@@ -34,7 +35,8 @@ State = Literal["fresh", "late", "stale", "absent"]
 class DatasetFigures:
     """`state`: fresh, late (past its hours of warning), stale (past its promise, or its group failed), absent.
 
-    `quality` is None where it was never measured. `doubt` says why it is not agreed now: demoted, or resting on what is.
+    `quality` is None where it was never measured, `verdict` where it is not compared with its past. `doubt` says why it is
+    not agreed now: demoted, or resting on what is.
     """
 
     state: State
@@ -44,6 +46,7 @@ class DatasetFigures:
     checks_failed: int
     quality: Quality | None
     doubt: str | None = None
+    verdict: Verdict | None = None
 
 
 @dataclass(frozen=True)
@@ -78,13 +81,14 @@ def read_figures(
         return None
     sources, demotions = read_status(home), read_standing(home)
     measured = {one.dataset: one for one in quality}
+    verdicts = read_verdicts(home)
     with duckdb.connect(str(home.published), read_only=True) as connection:
         shown = {kpi.name: _kpi(connection, kpi, catalog, sources, clock, demotions) for kpi in kpis}
     return Figures(
         as_of=clock.as_of,
         version=catalog.version,
         datasets={
-            key: _dataset(dataset, catalog, clock, measured.get(key), demotions.doubt(key))
+            key: _dataset(dataset, catalog, clock, measured.get(key), demotions.doubt(key), verdicts.get(key))
             for key, dataset in datasets.items()
         },
         kpis=shown,
@@ -94,7 +98,12 @@ def read_figures(
 
 
 def _dataset(
-    dataset: Dataset, catalog: Catalog, clock: Clock, quality: Quality | None, doubt: str | None
+    dataset: Dataset,
+    catalog: Catalog,
+    clock: Clock,
+    quality: Quality | None,
+    doubt: str | None,
+    verdict: Verdict | None,
 ) -> DatasetFigures:
     group = catalog.groups.get(dataset.consistency_group, GroupState())
     table = catalog.tables.get(dataset.key)
@@ -107,6 +116,7 @@ def _dataset(
         checks_failed=failed,
         quality=quality,
         doubt=doubt,
+        verdict=verdict,
     )
 
 

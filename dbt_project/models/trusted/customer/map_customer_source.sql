@@ -14,7 +14,8 @@ with links as (
         rule,
         probability,
         market,
-        since
+        since,
+        created_at
     from {{ ref('int_person_record') }}
     where not is_deleted
 ),
@@ -28,7 +29,11 @@ today as (
 )
 
 {% if is_incremental() %}
-, held as (
+, records as (
+    select source, source_id, created_at from {{ ref('int_person_record') }}
+),
+
+held as (
     select person_key, source, source_id, rule, probability, valid_from from {{ this }}
     where valid_to is null
 )
@@ -40,7 +45,8 @@ select
     links.rule,
     links.probability,
     coalesce(held.valid_from, clocks.business_date) as valid_from,
-    cast(null as date) as valid_to
+    cast(null as date) as valid_to,
+    links.created_at
 from links
 inner join clocks on links.market = clocks.market
 left join held
@@ -56,9 +62,11 @@ select
     held.rule,
     held.probability,
     held.valid_from,
-    today.business_date
+    today.business_date,
+    records.created_at
 from held
 cross join today
+left join records on held.source = records.source and held.source_id = records.source_id
 left join links
     on held.source = links.source and held.source_id = links.source_id and held.person_key = links.person_key
 where links.source_id is null
@@ -70,7 +78,8 @@ select
     links.rule,
     links.probability,
     coalesce(links.since, clocks.business_date) as valid_from,
-    cast(null as date) as valid_to
+    cast(null as date) as valid_to,
+    links.created_at
 from links
 inner join clocks on links.market = clocks.market
 {% endif %}
