@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from functools import cached_property
 from statistics import median
 from typing import Literal
@@ -107,6 +107,8 @@ class Series:
     width: int
     values: Mapping[int, Value]
     since: int
+    of_rows: bool = False
+    """Whether they count rows: too few of them at a month's edge are said before other months are known."""
 
     def judge(self, at: int) -> Judged | None:
         """The period at `at` beside its past; None where there is no value, or not enough past."""
@@ -118,7 +120,7 @@ class Series:
             months = self._months(at)
             if len(months) >= LEAST_MONTHS:
                 bounds.append(self._bounds(now, months))
-            elif now.value > bounds[0][0]:
+            elif not self.of_rows or now.value > bounds[0][0]:
                 return None
         return Judged(at, self.width, now.value, min(low for low, _ in bounds), max(high for _, high in bounds))
 
@@ -154,22 +156,25 @@ def unusual(series: Series, end: int) -> tuple[list[Judged], int]:
     return [one for one in judged if one.side], len(judged)
 
 
-def unusual_rows(rows: Mapping[int, int], first: int, since: int, end: int) -> tuple[list[Judged], bool]:
+def unusual_rows(
+    rows: Mapping[int, int], first: int, since: int, end: int, *, by_day: bool = False
+) -> tuple[list[Judged], bool]:
     """What is unusual in counts of rows by quarter, and whether anything could be judged: no rows at all would be unusual.
 
     Counts begin at `first`, where a quarter that is not there has none, and are complete up to `end`; periods from
-    `since` on are judged. Periods that touch are one, and a wider one says nothing of what a narrower one said.
+    `since` on are judged, `by_day` only whole days, the first quarter of which has all their rows. Periods that touch
+    are one, and a wider one says nothing of what a narrower one said.
     """
 
     def counted(width: int) -> Series:
         sums = {at: of_rows(sum(rows.get(at + n, 0) for n in range(width))) for at in range(first, end - width + 1)}
-        return Series(width, sums, since)
+        return Series(width, sums, since, of_rows=True)
 
     found: list[Judged] = []
     any_judged = False
-    for width in WIDTHS:
+    for width in (DAY,) if by_day else WIDTHS:
         series, mine = counted(width), []
-        for at in range(since, end - width + 1):
+        for at in range(since, end - width + 1, DAY if by_day else 1):
             one = series.judge(at)
             if one is None or rows_of(one.low) <= 0:
                 continue
@@ -227,7 +232,7 @@ def _days_left(day: date) -> int:
     return (following - day).days - 1
 
 
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - local time, whichever it is
+_EPOCH = datetime.combine(date(1970, 1, 1), time())
 
 
 def moment_of(at: int) -> datetime:
@@ -242,5 +247,5 @@ def day_of(at: int) -> date:
 def quarter_of(moment: date | datetime) -> int:
     """The quarter that a local time lies in; of a date its first."""
     if not isinstance(moment, datetime):
-        moment = datetime(moment.year, moment.month, moment.day)  # noqa: DTZ001
+        moment = datetime.combine(moment, time())
     return (moment - _EPOCH) // timedelta(hours=24 // DAY)

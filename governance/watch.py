@@ -53,7 +53,7 @@ SETTLES = timedelta(hours=1)
 """How long after its end a period may still be filled by a source that lists its latest rows late."""
 ALL = "all"
 MOST_GROUPS = 100_000
-"""With more groups of a column's values by day it is no column of few values."""
+"""A column whose values by day are more is none of few values, and not judged."""
 _BUCKET_US = 1800 * 10**6
 _QUARTER_US = 24 * 3600 * 10**6 // DAY
 Kind = Literal["rows", "share", "amount"]
@@ -96,7 +96,7 @@ class Verdict(BaseModel):
     rows_judged: bool = False
     values_judged: bool = False
     not_judged: dict[str, str] = Field(default_factory=dict)
-    """Why not, by the value of the column that is watched one by one."""
+    """Why not, by the value of the column that is watched one by one, or by the column whose values were to be judged."""
     findings: list[Finding] = Field(default_factory=list)
 
     @property
@@ -152,7 +152,7 @@ def watch(home: Home, datasets: Mapping[str, Dataset], manifest: Manifest, clock
         read_until={
             key: until and until.replace(minute=0, second=0, microsecond=0)
             for key, one in watched.items()
-            for until in [_read_until(one, manifest, statuses, catalog, clock)]
+            for until in [_complete_until(one, manifest, statuses, catalog, clock)]
         },
     )
     before = _kept(home)
@@ -174,7 +174,7 @@ def watch(home: Home, datasets: Mapping[str, Dataset], manifest: Manifest, clock
     return now.verdicts
 
 
-def _read_until(
+def _complete_until(
     dataset: Dataset, manifest: Manifest, statuses: Mapping[str, SourceStatus], catalog: Catalog, clock: Clock
 ) -> datetime | None:
     """Up to when everything that its sources had is in the published dataset; None where one was never read."""
@@ -247,7 +247,7 @@ class _Watch:
 
     def judge(self) -> Verdict:
         rows: dict[str, dict[int, int]] = {}
-        for of, quarter, count in self._grouped("", "count(*)"):
+        for of, quarter, count in self._grouped(ALL, "", "count(*)"):
             rows.setdefault(of, {})[quarter] = count
         self.spans = {of: self._span(of, min(counts)) for of, counts in rows.items()}
         self._rows(rows)
@@ -258,13 +258,14 @@ class _Watch:
         for column in self.declared.amounts:
             self._amounts(column)
         if not rows:
-            self.verdict.not_judged[ALL] = "it has no rows yet"
+            self.verdict.not_judged.setdefault(ALL, "it has no rows yet")
         return self.verdict
 
     def _span(self, of: str, first: int) -> _Span:
-        """The first day of all may have begun before the rows do, so it does not count."""
-        local = [ZoneInfo(self.zones[of])] if of in self.zones else [ZoneInfo(zone) for zone in self.zones.values()]
-        end = min(quarter_of((self.until - SETTLES).astimezone(zone).replace(tzinfo=None)) for zone in local)
+        """The first day of all may have begun before the rows do, so it does not count; a date has ended when it has everywhere."""
+        zones = [self.zones[of]] if of in self.zones and not self.dated else ["UTC", *self.zones.values()]
+        until = self.until - SETTLES
+        end = min(quarter_of(until.astimezone(ZoneInfo(zone)).replace(tzinfo=None)) for zone in zones)
         if self.dated:
             end = end // DAY * DAY
         first = (first // DAY + 1) * DAY
@@ -284,7 +285,7 @@ class _Watch:
             self._count(ALL, total, _Span(first, max(first, end - JUDGED_DAYS * DAY), end))
 
     def _count(self, of: str, counts: Mapping[int, int], span: _Span) -> None:
-        found, judged = unusual_rows(counts, span.first, span.since, span.end)
+        found, judged = unusual_rows(counts, span.first, span.since, span.end, by_day=self.dated)
         self.verdict.rows_judged |= judged
         if not judged:
             short = span.end - span.first < (LEAST_WEEKS + 1) * WEEK
@@ -295,7 +296,7 @@ class _Watch:
 
     def _shares(self, column: str, value: str, *only: str) -> None:
         parts: dict[str, dict[int, dict[str, int]]] = {}
-        for of, quarter, named, count in self._grouped(value, "count(*)"):
+        for of, quarter, named, count in self._grouped(column, value, "count(*)"):
             parts.setdefault(of, {}).setdefault(quarter, {})[named] = count
         for of, days in parts.items():
             totals = {day: sum(found.values()) for day, found in days.items()}
@@ -314,7 +315,7 @@ class _Watch:
         log = f"ln(cast({_quoted(column)} as double))"
         sums = f"count(*) {positive}", f"sum({log}) {positive}", f"sum({log} * {log}) {positive}"
         series: dict[str, dict[str, dict[int, Value]]] = {}
-        for of, quarter, currency, count, logs, squares in self._grouped('cast("currency" as varchar)', *sums):
+        for of, quarter, currency, count, logs, squares in self._grouped(column, "cast(currency as varchar)", *sums):
             if count >= LEAST_ROWS:
                 of_currency = series.setdefault(of, {}).setdefault(f"{column} in {currency}", {})
                 of_currency[quarter] = of_amounts(count, logs, squares)
@@ -345,14 +346,14 @@ class _Watch:
                 of=of,
                 since=moment_of(period.at),
                 until=moment_of(period.at + period.width),
-                time_zone=self.zones.get(of, "UTC" if of != ALL else "local time"),
+                time_zone=self.zones.get(of, "UTC" if of != ALL or not self.declared.by else "in each one's own time"),
                 found=found,
                 low=low,
                 high=high,
             )
         )
 
-    def _grouped(self, key: str, *sums: str) -> list[tuple[Any, ...]]:
+    def _grouped(self, what: str, key: str, *sums: str) -> list[tuple[Any, ...]]:
         """Sums over rows by value watched and quarter or, with a `key`, by whole days and the key: one scan of the columns.
 
         Instants are first grouped by half hours, so that few of them are turned into local time.
@@ -369,13 +370,13 @@ class _Watch:
             else f"epoch_us(timezone(zone, make_timestamptz(bucket * {_BUCKET_US}))) // {_QUARTER_US}"
         )
         quarter = f"({local}) // {DAY} * {DAY}" if key else local
-        return self.connection.execute(
+        found = self.connection.execute(
             f"with buckets as (select {of} as watched, {time} as bucket, {key or 'null'} as key{grouped}"
             f" from {table} where {instant} >= $since and {instant} < $until group by all)"
             f" select watched, {quarter} as quarter{', key' if key else ''}, {', '.join(f'sum({name})' for name in names)}"
             " from (select buckets.*, coalesce(zones.zone, 'UTC') as zone from buckets"
             " left join (select unnest($markets) as market, unnest($zones) as zone) as zones on watched = market)"
-            f" group by all limit {MOST_GROUPS}",
+            f" group by all limit {MOST_GROUPS + 1}",
             {
                 "since": self.until - LOOK_BACK,
                 "until": self.until,
@@ -383,6 +384,10 @@ class _Watch:
                 "zones": list(self.zones.values()),
             },
         ).fetchall()
+        if len(found) > MOST_GROUPS:
+            self.verdict.not_judged[what] = "it has too many values"
+            return []
+        return found
 
 
 def _quoted(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from governance import quality
 from governance.manifest import parse_manifest
 from governance.quality import Build, dimension_of, measure, read_failing_rows, read_standings
 from governance.registry import Dataset, Dimension, read_registry
+from governance.watch import Finding, Verdict
 from lendloop.history import keep_history
 from lendloop.home import Home
 from lendloop.project import load_manifest
@@ -85,6 +87,23 @@ def test_each_dimension_is_the_share_of_rows_that_hold(
     assert (score.of(Dimension.ACCURACY), score.of(Dimension.TIMELINESS)) == (0.75, 0.0)
     assert score.of(Dimension.UNIQUENESS) == 1.0
     assert score.overall == pytest.approx(sum(score.of(one) or 0 for one in Dimension) / 6)
+
+
+def test_what_is_not_as_usual_counts_against_completeness_and_validity(
+    warehouse: duckdb.DuckDBPyConnection, built: tuple[Build, dict[str, Dataset]], lender: Lab
+) -> None:
+    build, datasets = built
+    now = build.as_of.replace(tzinfo=None)
+    missing = Finding(
+        kind="rows", what="rows", of="NG", since=now, until=now, time_zone="Africa/Lagos", found=0, low=9, high=20
+    )
+    verdict = Verdict(rows_judged=True, values_judged=True, findings=[missing])
+    scores = measure(warehouse, Home(lender.folder), datasets, replace(build, verdicts={LOAN: verdict}))
+    by_check = {check.what: (check.dimension, check.rows, check.failing) for check in scores[LOAN].checks}
+    assert by_check["rows as usual"] == (Dimension.COMPLETENESS, 1, 1)
+    assert by_check["values as usual"] == (Dimension.VALIDITY, 1, 0)
+    unjudged = [check.what for check in scores["trusted.fct_ticket"].checks]
+    assert not {"rows as usual", "values as usual"} & set(unjudged), "no verdict counts neither way"
 
 
 def test_failing_rows_are_kept_by_key_without_personal_data_and_bounded(
@@ -167,7 +186,9 @@ def test_the_asset_and_the_command_show_the_score(
     assert {row["dimension"] for row in found["failing_rows"]} == {"accuracy", "validity"}
     with pytest.raises(SystemExit):
         main(["quality"])
-    assert "trusted.dim_customer" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "trusted.dim_customer" in shown
+    assert "not compared with its past trusted.fct_ticket: all: a source of it was never" in shown
 
 
 def test_a_trend_is_a_small_line() -> None:

@@ -9,21 +9,29 @@ from typing import Any
 
 import dagster as dg
 import duckdb
+import pyarrow as pa
 import pytest
 from dbt_lab import Lab
 
-from governance.manifest import Manifest, read_manifest
+from activation.ops import open_ops, writing
+from activation.ops.failures import standing_failures
+from governance.manifest import Manifest, parse_manifest, read_manifest
 from governance.reconcile import Comparison, Row, RowDifference, Totals, differing_days, name_rows, reconcile_trusted
 from governance.registry import Dataset, read_registry
 from lendloop.home import Home
+from lendloop.project import load_manifest
 from lendloop.publish import read_catalog
 from lendloop.settings import load_settings
+from lendloop.source_status import SourceStatus, write_status
 from lendloop.zones import build_and_publish
 from orchestration.cli import main
 from orchestration.definitions import build_defs
-from orchestration.names import MAIN_JOB
+from orchestration.lineage import load_definitions
+from orchestration.names import AS_USUAL, MAIN_JOB
 from orchestration.reconcile import RECONCILES
-from orchestration.zones import group_key
+from orchestration.relay import relay_events
+from orchestration.resources import Hub
+from orchestration.zones import group_key, zones_asset
 
 DAYS = (date(2026, 2, 1), date(2026, 2, 2))
 
@@ -44,12 +52,33 @@ def paid(number: int, loan_id: int, day: date, amount: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def movements() -> pa.Table:
+    """Five an hour on either account since January; the first account's from 06:00 to 18:00 of a day are not there."""
+    with duckdb.connect() as connection:
+        connection.execute("set timezone = 'UTC'")
+        return connection.sql(
+            "select row_number() over () as id, account as savings_account_id, 1 + number % 2 as transaction_type_enum,"
+            " false as is_reversed, cast(moment as date) as transaction_date, cast(1000 + number as decimal(19, 6)) as amount,"
+            " moment as created_on_utc from (select unnest(generate_series(timestamptz '2026-01-12 00:30:00+00',"
+            " timestamptz '2026-03-01 22:30:00+00', interval 1 hour)) as moment), (select unnest([1, 2]) as account),"
+            " (select unnest(range(5)) as number) where not (account = 1"
+            " and moment between timestamptz '2026-02-24 05:00:00+00' and timestamptz '2026-02-24 17:00:00+00')"
+        ).to_arrow_table()
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    """Three loans and their transactions, one of which is of a loan that is nowhere; applications, one archived."""
+    """Three loans and their transactions, one of which is of a loan that is nowhere; applications, one archived.
+
+    Two markets have five movements an hour on their accounts, of which one did not give those of half a day.
+    """
     lab = Lab(tmp_path_factory.mktemp("lender"))
-    lab.load("raw_ledger.m_office", [{"id": 1, "external_id": "NG"}])
-    lab.load("raw_ledger.m_client", [{"id": number, "office_id": 1} for number in (1, 2, 3)])
+    lab.load("raw_ledger.m_office", [{"id": 1, "external_id": "NG"}, {"id": 2, "external_id": "GH"}])
+    clients = [{"id": number, "office_id": office} for number, office in ((1, 1), (2, 1), (3, 1), (4, 2))]
+    lab.load("raw_ledger.m_client", clients)
+    accounts = [{"id": 1, "client_id": 1, "currency_code": "NGN"}, {"id": 2, "client_id": 4, "currency_code": "GHS"}]
+    lab.load("raw_ledger.m_savings_account", accounts)
+    lab.load("raw_ledger.m_savings_account_transaction", movements())
     lab.load("raw_ledger.m_loan", [loan(number) for number in (1, 2, 3)])
     transactions = [paid(10 * number, 1 + number % 3, DAYS[number % 2], 100 + number) for number in range(1, 9)]
     lab.load("raw_ledger.m_loan_transaction", [*transactions, paid(99, 404, DAYS[1], 7)])
@@ -205,3 +234,36 @@ def test_the_command_and_the_check_name_the_row(
         main(["reconcile", "--on", "2026-02-01"])
     assert left.value.code == 1
     assert "lost 20" in capsys.readouterr().out
+
+
+def test_half_a_day_that_never_came_is_named_though_all_stages_agree(
+    built: Lab, tmp_path: Path, clean_environment: pytest.MonkeyPatch
+) -> None:
+    home = Home(tmp_path / "home")
+    shutil.copytree(built.folder, home.root)
+    clean_environment.setenv("LENDLOOP_HOME", str(home.root))
+    clean_environment.setenv("LENDLOOP_AS_OF", "2026-03-01")
+    settings = load_settings()
+    clock = settings.clock()
+    write_status(home, SourceStatus(source="ledger", configured=True, succeeded_as_of=clock.as_of))
+    manifest = load_manifest(home)
+    step = zones_asset(manifest, read_registry(parse_manifest(manifest)), load_definitions(settings).graph)
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = dg.materialize([step], resources={"hub": Hub()}, instance=instance)
+        [found] = [one for one in result.get_asset_check_evaluations() if one.check_name == AS_USUAL]
+        relay_events(instance, settings, clock)
+    assert (found.asset_key.path, found.passed) == (["trusted", "fct_account_transaction"], False), (
+        "others have no verdict"
+    )
+    assert found.severity is dg.AssetCheckSeverity.WARN
+    named = "NG: 0 rows from 2026-02-24 06:00 to 2026-02-24 18:00 Africa/Lagos, usual are "
+    said = str(found.metadata["errors"].value)
+    assert said.startswith(named)
+    assert "data-platform: compare with the source (`lendloop reconcile --on 2026-02-24`)" in said
+    with writing(open_ops(settings)) as connection:
+        [row] = standing_failures(connection)
+    assert row.key == "check:trusted/fct_account_transaction:as_usual"
+    assert named in row.message
+    assert row.datasets == [], "a hint holds no rule back"
+    assert result.success
+    assert read_catalog(home).groups["portfolio"].state == "fresh", "it is published all the same"

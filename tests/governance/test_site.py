@@ -26,6 +26,7 @@ from governance.site import Content, build_site, dataset_page, kpi_page, term_pa
 from governance.site.charts import line_chart, small_line
 from governance.site.drawing import Box, around, draw
 from governance.site.figures import DatasetFigures, Figures, KpiFigures
+from governance.watch import Finding, Verdict
 from lendloop.errors import ConfigurationError
 from lendloop.home import CHECKOUT, Home
 from lendloop.project import load_manifest
@@ -159,7 +160,13 @@ def test_quality_is_shown_by_dimension_and_what_is_demoted_says_so(content: Cont
     noon, kpi = datetime(2026, 6, 30, 12, tzinfo=UTC), content.kpis[0]
     shares = {"overall": 0.99999, "validity": 1.0, "uniqueness": 0.29}
     measured = Standing("trusted.fct_loan", noon, shares, 3, (0.99999,))
-    loans = DatasetFigures("late", noon, 1234, 6, 1, measured)
+    day = noon.replace(hour=0, tzinfo=None)
+    missing = Finding(
+        kind="rows", what="rows", of="NG", since=day, until=noon.replace(tzinfo=None), time_zone="Africa/Lagos",
+        found=3, low=80, high=140,
+    )  # fmt: skip
+    verdict = Verdict(rows_judged=True, findings=[missing], not_judged={"CI": "it has too few rows"})
+    loans = DatasetFigures("late", noon, 1234, 6, 1, measured, verdict)
     others = DatasetFigures("absent", None, None, 0, 0, None)
     doubted = replace(others, doubt="demoted since 2026-06-30: it broke")
     figures = Figures(
@@ -176,6 +183,8 @@ def test_quality_is_shown_by_dimension_and_what_is_demoted_says_so(content: Cont
     build_site(tmp_path / "site", replace(content, figures=figures))
     text = (tmp_path / "site" / dataset_page("trusted.fct_loan")).read_text()
     assert "<strong>99.9 %</strong>: validity 100 %, uniqueness 29 %; 6 of 7 checks passed" in text
+    assert f"<strong>not as usual</strong>: NG: 3 rows from {day:%Y-%m-%d %H:%M} to " in text
+    assert "Africa/Lagos, usual are 80 to 140; CI not compared, it has too few rows" in text
     assert "badge state late" in text
     assert 'data-label="quality">99.9 %' in (tmp_path / "site" / "datasets.html").read_text()
     assert "Late: <a" in (tmp_path / "site" / "index.html").read_text()
