@@ -26,6 +26,7 @@ from lendloop.source_status import SourceStatus, write_status
 from lendloop.zones import build_and_publish
 from orchestration.cli import main
 from orchestration.definitions import build_defs
+from orchestration.instance import open_instance
 from orchestration.lineage import load_definitions
 from orchestration.names import AS_USUAL, MAIN_JOB
 from orchestration.reconcile import RECONCILES
@@ -248,7 +249,7 @@ def test_half_a_day_that_never_came_is_named_though_all_stages_agree(
     write_status(home, SourceStatus(source="ledger", configured=True, succeeded_as_of=clock.as_of))
     manifest = load_manifest(home)
     step = zones_asset(manifest, read_registry(parse_manifest(manifest)), load_definitions(settings).graph)
-    with dg.DagsterInstance.ephemeral() as instance:
+    with open_instance(settings) as instance:
         result = dg.materialize([step], resources={"hub": Hub()}, instance=instance)
         [found] = [one for one in result.get_asset_check_evaluations() if one.check_name == AS_USUAL]
         relay_events(instance, settings, clock)
