@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -56,6 +57,11 @@ class NodeResult(BaseModel):
     @property
     def ok(self) -> bool:
         return self.status in ("success", "pass", "warn")
+
+    @property
+    def warned(self) -> bool:
+        """Whether it found something and let the build go on."""
+        return self.status == "warn"
 
 
 _NODES = TypeAdapter(list[NodeResult])
@@ -306,13 +312,29 @@ def _build_once(
             kind=str(result.node.resource_type.value),
             status=str(result.status.value),
             group=group_of(manifest, result.node.unique_id),
-            message=(result.message or "").strip(),
+            message=without_values((result.message or "").strip()),
             failures=result.failures,
             duration_s=round(result.execution_time, 3),
             sql=result.node.compiled_code or "" if str(result.status.value) in ("warn", "fail") else "",
         )
         for result in results
     ]
+
+
+_DATA_ERROR = re.compile(r"(Conversion|Constraint|Invalid Input|Out of Range) Error:")
+_QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'", re.DOTALL)
+
+
+def without_values(message: str) -> str:
+    """A message of dbt's without the values that DuckDB tells where a row was at fault: people are told it, and it is kept.
+
+    Values stand in quotes of the error's first line, and anywhere below that.
+    """
+    if not _DATA_ERROR.search(message):
+        return message
+    lines = _QUOTED.sub("'…'", message).splitlines()
+    last = next(number for number, line in enumerate(lines) if _DATA_ERROR.search(line))
+    return "\n".join([*lines[: last + 1], *(line for line in lines[last + 1 :] if "compiled code at" in line)])
 
 
 def _audit(nodes: list[NodeResult], manifest: Mapping[str, Any]) -> dict[str, GroupState]:
