@@ -27,13 +27,19 @@ class Outcome(Protocol):
     def unique_id(self) -> str: ...
     @property
     def ok(self) -> bool: ...
+    @property
+    def warned(self) -> bool: ...
 
 
 class Day(BaseModel):
-    """All builds of one business day: `checks` is how many tests the last of them made, `broken` what failed in any."""
+    """All builds of one business day: `checks` is how many tests the last of them made, `broken` what failed in any.
+
+    `warned`: whether a test of any found something and let the build go on.
+    """
 
     checks: int = 0
     broken: list[str] = Field(default_factory=list)
+    warned: bool = False
 
     @property
     def clean(self) -> bool:
@@ -47,11 +53,14 @@ class Days(BaseModel):
     format: int = 1
     datasets: dict[str, dict[date, Day]] = Field(default_factory=dict)
 
-    def clean_days(self, dataset: str) -> int:
-        """The clean days since the last that was not; days on which nothing was built count neither way."""
+    def clean_days(self, dataset: str, *, strictly: bool = False) -> int:
+        """The clean days since the last that was not; days on which nothing was built count neither way.
+
+        `strictly`: a day on which a test warned is not clean either.
+        """
         count = 0
         for _, day in sorted(self.datasets.get(dataset, {}).items(), reverse=True):
-            if not day.clean:
+            if not day.clean or (strictly and day.warned):
                 break
             count += 1
         return count
@@ -71,7 +80,7 @@ def keep_day(
 ) -> None:
     """Add a build to its business day. `outcomes`: each node of the build with the id of the model that it is about.
 
-    The caller holds the warehouse's lock, so nobody else writes. A day once broken stays so. That passes did not run is
+    The caller holds the warehouse's lock, so nobody else writes. A day once broken or warned of stays so. That passes did not run is
     a failure of its own (`lendloop.passes.overdue`), and no dataset's.
     """
     days = read_days(home)
@@ -82,12 +91,14 @@ def keep_day(
             continue
         day = built.setdefault(f"{node['schema']}.{node['alias']}", Day())
         day.checks += outcome.unique_id != about
+        day.warned |= outcome.warned
         if not outcome.ok:
             day.broken.append(outcome.unique_id.split(".")[2])
     for key, day in built.items():
         known = days.datasets.setdefault(key, {})
-        before = known.get(today, Day()).broken
-        known[today] = Day(checks=day.checks, broken=list(dict.fromkeys([*before, *day.broken]))[:NAMES_KEPT])
+        before = known.get(today, Day())
+        broken = list(dict.fromkeys([*before.broken, *day.broken]))[:NAMES_KEPT]
+        known[today] = Day(checks=day.checks, broken=broken, warned=before.warned or day.warned)
     first = today - timedelta(days=DAYS_KEPT - 1)
     for key, known in list(days.datasets.items()):
         days.datasets[key] = {day: kept for day, kept in known.items() if day >= first}

@@ -17,7 +17,9 @@ def promote(
     model: Annotated[str, typer.Argument(help="A draft in gray, by its name.")],
     approver: Annotated[str, typer.Option(help="Who lets it in: a person or a team other than its owner.")] = "",
     name: Annotated[str, typer.Option("--as", help="Its name in trusted, e.g. fct_… for int_….")] = "",
-    days: Annotated[int | None, typer.Option(help="Clean days in a row that it needs.", min=1)] = None,
+    days: Annotated[
+        int | None, typer.Option(help="Clean days in a row that it needs, where more than usual are wanted.")
+    ] = None,
     apply: Annotated[bool, typer.Option("--apply", help="Write the change to the working tree.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
 ) -> None:
@@ -30,6 +32,8 @@ def promote(
     from orchestration.lineage import load_definitions
     from orchestration.screen import print_json
 
+    if days is not None and days < CLEAN_DAYS:
+        raise ConfigurationError(f"--days {days}: trusted asks for at least {CLEAN_DAYS} clean days of every draft")
     settings = load_settings()
     manifest = read_manifest(settings.home)
     found = next((one for one in manifest.models.values() if one.name == model), None)
@@ -42,7 +46,7 @@ def promote(
         manifest,
         load_definitions(settings).graph,
         approver=approver or None,
-        clean_days=read_days(settings.home).clean_days(found.key),
+        clean_days=read_days(settings.home).clean_days(found.key, strictly=True),
         needed_days=days or CLEAN_DAYS,
     )
     ready = all(requirement.passed for requirement in requirements)

@@ -46,6 +46,7 @@ MANIFEST = {
 class Outcome(NamedTuple):
     unique_id: str
     ok: bool
+    warned: bool = False
 
 
 def passed(home: Home, clock: Clock, *, ok: bool, model: str = "fct_ticket") -> None:

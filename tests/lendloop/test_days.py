@@ -18,6 +18,7 @@ TODAY = date(2026, 3, 10)
 class Outcome(NamedTuple):
     unique_id: str
     ok: bool
+    warned: bool = False
 
 
 @pytest.fixture
@@ -25,9 +26,9 @@ def home(tmp_path: Path) -> Home:
     return Home(tmp_path).prepare()
 
 
-def build(home: Home, day: date, *, passed: bool = True, tested: bool = True) -> None:
+def build(home: Home, day: date, *, passed: bool = True, tested: bool = True, warned: bool = False) -> None:
     outcomes = [Outcome("model.lendloop.one", True)]
-    outcomes += [Outcome("test.lendloop.unique_one.123", passed)] if tested else []
+    outcomes += [Outcome("test.lendloop.unique_one.123", passed, warned)] if tested else []
     keep_day(home, MANIFEST, ((one, "model.lendloop.one") for one in outcomes), day)
 
 
@@ -44,6 +45,15 @@ def test_a_day_once_broken_stays_so_and_says_what_failed(home: Home) -> None:
     days = read_days(home)
     assert days.clean_days("gray.one") == 0
     assert days.datasets["gray.one"][TODAY].broken == ["unique_one"]
+
+
+def test_a_day_that_was_warned_of_is_clean_for_who_is_agreed_and_not_for_who_is_to_be(home: Home) -> None:
+    build(home, TODAY, warned=True)
+    build(home, TODAY)
+    build(home, TODAY + timedelta(days=1))
+    days = read_days(home)
+    assert days.clean_days("gray.one") == 2
+    assert days.clean_days("gray.one", strictly=True) == 1
 
 
 def test_a_day_without_a_test_proves_nothing(home: Home) -> None:
