@@ -273,13 +273,14 @@ def as_diff(change: Change, project: Path, prefix: str) -> str:
 
 
 def apply_change(change: Change, project: Path) -> None:
-    """Write a change to the working tree, where git shows it."""
+    """Write a change to the working tree, where git shows it; a file goes only after all that is new is written."""
+    for path, text in change.items():
+        if text is not None:
+            (project / path).parent.mkdir(parents=True, exist_ok=True)
+            (project / path).write_text(text, encoding="utf-8")
     for path, text in change.items():
         if text is None:
             (project / path).unlink()
-        else:
-            (project / path).parent.mkdir(parents=True, exist_ok=True)
-            (project / path).write_text(text, encoding="utf-8")
 
 
 def _cut(text: str, name: str, file: Path) -> tuple[str | None, str]:

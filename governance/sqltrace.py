@@ -376,10 +376,6 @@ class _Scope:
             return self._each(parts, JUDGED)
         if isinstance(node, _NEIGHBOURS):
             return self._each(parts, COMPUTED)
-        if isinstance(node, exp.ToMap):
-            raise ConfigurationError(
-                f"{self.reader.where}: MAP {{...}} can't be read here; write map([keys], [values])"
-            )
         if isinstance(node, exp.AggFunc):
             return self._each(parts, PICKED)
         name = str(node.this).lower() if isinstance(node, exp.Anonymous) else ""
