@@ -5,7 +5,6 @@ What belongs here: keeping and counting days. What does not: what follows from t
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel, Field
 
-from lendloop.formats import read_json
+from lendloop.formats import read_json, write_json
 from lendloop.home import Home
 
 DAYS_KEPT = 90
@@ -104,9 +103,7 @@ def keep_day(
         days.datasets[key] = {day: kept for day, kept in known.items() if day >= first}
         if not days.datasets[key]:
             del days.datasets[key]
-    draft = days_file(home).with_suffix(f".{os.getpid()}.tmp")
-    draft.write_text(days.model_dump_json())
-    os.replace(draft, days_file(home))
+    write_json(days_file(home), days)
 
 
 def days_file(home: Home) -> Path:

@@ -8,6 +8,7 @@ transaction together with its number, so a process killed in the middle leaves t
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,10 +16,14 @@ from typing import Any, TypeVar
 import duckdb
 from pydantic import BaseModel
 
-from lendloop.errors import ConfigurationError
+from lendloop.errors import ConfigurationError, PermanentError
 
 Model = TypeVar("Model", bound=BaseModel)
 JsonStep = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+class DamagedFileError(PermanentError, ValueError):
+    """A file of kept state that can't be read as what it is."""
 
 
 def refuse_newer(what: str, found: int, known: int) -> None:
@@ -32,16 +37,33 @@ def refuse_newer(what: str, found: int, known: int) -> None:
 def read_json(path: Path, model: type[Model], steps: Sequence[JsonStep] = ()) -> Model:
     """A JSON file as `model`, brought up by `steps`: the n-th makes version n + 1 out of version n.
 
-    Raises ConfigurationError for a newer file, OSError and ValueError for one that can't be read.
+    Raises ConfigurationError for a newer file, DamagedFileError (a ValueError) for one that holds something else, OSError
+    for one that can't be read.
     """
-    content = json.loads(path.read_bytes())
-    if not isinstance(content, dict):
-        raise ValueError(f"{path.name} holds no JSON object")
-    found = int(content.get("format", 1))
-    refuse_newer(str(path), found, 1 + len(steps))
-    for step in steps[found - 1 :]:
-        content = step(content)
-    return model.model_validate(content | {"format": 1 + len(steps)})
+    try:
+        content = json.loads(path.read_bytes())
+        if not isinstance(content, dict):
+            raise ValueError("no JSON object")
+        found = int(content.get("format", 1))
+        refuse_newer(str(path), found, 1 + len(steps))
+        for step in steps[found - 1 :]:
+            content = step(content)
+        return model.model_validate(content | {"format": 1 + len(steps)})
+    except ValueError as error:
+        raise DamagedFileError(
+            f"{path} is damaged ({str(error).splitlines()[0].partition(':')[0]}): put it back from a backup, or move it away to go on without it"
+        ) from None
+
+
+def write_json(path: Path, content: BaseModel, *, mode: int = 0o644) -> None:
+    """Put a model in the place of a file, at once: its bytes are on disk before its name."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(content.model_dump_json(indent=1))
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(draft, path)
 
 
 def upgrade(connection: duckdb.DuckDBPyConnection, place: str, steps: Sequence[str], what: str) -> None:

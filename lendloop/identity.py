@@ -8,7 +8,6 @@ A record is `source:id` (`crm:101`), a pair two of them with a comma between, in
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -18,7 +17,7 @@ import duckdb
 from pydantic import BaseModel, Field
 
 from lendloop.errors import ConfigurationError
-from lendloop.formats import read_json
+from lendloop.formats import read_json, write_json
 from lendloop.home import Home
 from lendloop.locks import file_lock
 from lendloop.settings import Settings
@@ -201,11 +200,5 @@ def _append(home: Home, pairs: Iterable[tuple[str, str]], verdict: Verdict, *, b
     home.prepare()
     with file_lock(home.locks / "decisions.lock", "writing decisions", 60):
         log = DecisionLog(decisions=[*read_decisions(home), *taken])
-        draft = home.decisions.with_suffix(f".{os.getpid()}.tmp")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(log.model_dump_json(indent=1))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, home.decisions)
+        write_json(home.decisions, log, mode=0o600)
     return taken

@@ -5,12 +5,11 @@ Times are the wall clock's: a business clock may stand still while passes are du
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime, timedelta
 
 from pydantic import BaseModel
 
-from lendloop.formats import read_json
+from lendloop.formats import read_json, write_json
 from lendloop.home import Home
 from lendloop.settings import Settings
 
@@ -34,9 +33,7 @@ def record_pass(home: Home, as_of: datetime, failures: int, finished_at: datetim
     """Say that a pass ended, whatever came of it. Replaces the file atomically."""
     path = home.root / "last_pass.json"
     record = LastPass(finished_at=finished_at or datetime.now(UTC), as_of=as_of, failures=failures)
-    draft = path.with_suffix(f".{os.getpid()}.tmp")
-    draft.write_text(record.model_dump_json(indent=1))
-    os.replace(draft, path)
+    write_json(path, record)
 
 
 def overdue(settings: Settings, wall: datetime) -> str | None:

@@ -6,13 +6,12 @@ nothing new can say so without touching the warehouse.
 
 from __future__ import annotations
 
-import os
 from datetime import datetime
 from pathlib import Path
 
 from pydantic import BaseModel
 
-from lendloop.formats import read_json
+from lendloop.formats import read_json, write_json
 from lendloop.home import Home
 from lendloop.settings import SOURCES, SourceName
 
@@ -56,6 +55,4 @@ def write_status(home: Home, status: SourceStatus) -> None:
     """Replace a source's status atomically."""
     path = _path(home, status.source)
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(f".{os.getpid()}.tmp")
-    draft.write_text(status.model_dump_json(indent=1))
-    os.replace(draft, path)
+    write_json(path, status)

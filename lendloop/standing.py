@@ -6,7 +6,6 @@ run meanwhile (`activation`). The file is written under the warehouse's lock and
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable, Mapping
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -17,7 +16,7 @@ from pydantic import BaseModel, Field
 from lendloop.clock import Clock
 from lendloop.days import Days, read_days
 from lendloop.errors import ConfigurationError, PermanentError
-from lendloop.formats import read_json
+from lendloop.formats import read_json, write_json
 from lendloop.home import Home
 from lendloop.warehouse import warehouse_lock
 
@@ -109,7 +108,7 @@ def renew_standing(home: Home, manifest: Mapping[str, Any], clock: Clock) -> Sta
                 dependents=_dependents(manifest, unique_id),
             )
     if standing != before:
-        _write(home, standing)
+        write_json(standing_file(home), standing)
     return standing
 
 
@@ -135,7 +134,7 @@ def reinstate(
         standing.reinstated[dataset] = Reinstatement(
             on=clock.business_date("UTC"), by=by.strip(), because=because.strip()
         )
-        _write(home, standing)
+        write_json(standing_file(home), standing)
         return standing.reinstated[dataset]
 
 
@@ -160,9 +159,3 @@ def _dependents(manifest: Mapping[str, Any], unique_id: str) -> list[str]:
         }
         reached |= set(open_ends)
     return sorted(f"{nodes[one]['schema']}.{nodes[one]['alias']}" for one in reached if nodes[one]["schema"] in AGREED)
-
-
-def _write(home: Home, standing: Standing) -> None:
-    draft = standing_file(home).with_suffix(f".{os.getpid()}.tmp")
-    draft.write_text(standing.model_dump_json(indent=1))
-    os.replace(draft, standing_file(home))

@@ -32,6 +32,7 @@ def _checks(settings: Settings) -> dict[str, Check]:
         "disk": on_disk.check_disk,
         "clock": on_disk.check_clock,
         "locks": on_disk.check_locks,
+        "state": on_disk.check_state,
         "warehouse": on_disk.check_warehouse,
         "published": on_disk.check_published,
         "sources": on_disk.check_sources,

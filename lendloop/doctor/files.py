@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import shutil
 import stat
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
 
+from lendloop.days import read_days
 from lendloop.doctor.findings import Finding
-from lendloop.formats import refuse_newer, version_of
+from lendloop.formats import DamagedFileError, refuse_newer, version_of
 from lendloop.home import Home
+from lendloop.identity import read_decisions
 from lendloop.locks import Holder, free_or_holder
 from lendloop.passes import overdue, read_last_pass
 from lendloop.publish import CATALOG, read_catalog
 from lendloop.retention import size_of
 from lendloop.settings import SOURCES, Settings
 from lendloop.source_status import read_status
+from lendloop.standing import read_standing
 from lendloop.warehouse import VERSIONS
 
 LONG_HELD_S = 3600.0
@@ -94,6 +98,19 @@ def check_published(settings: Settings) -> list[Finding]:
     return findings or [
         Finding(check="published", state="ok", found=f"version {catalog.version}, {len(catalog.tables)} tables")
     ]
+
+
+def check_state(settings: Settings) -> list[Finding]:
+    """Whether what is kept beside the warehouse can be read: days, demotions, decisions on people, passes, sources."""
+    findings: list[Finding] = []
+    readers: list[Callable[[Home], object]] = [read_days, read_standing, read_decisions, read_last_pass, read_status]
+    for read in readers:
+        try:
+            read(settings.home)
+        except DamagedFileError as error:
+            found, _, advice = str(error).partition(": ")
+            findings.append(Finding(check="state", state="failure", found=found, advice=advice))
+    return findings or [Finding(check="state", state="ok", found="every file of kept state can be read")]
 
 
 def check_warehouse(settings: Settings) -> list[Finding]:

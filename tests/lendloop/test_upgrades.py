@@ -20,12 +20,17 @@ from activation.audiences import ledger, store
 from activation.ops import open_ops, reading
 from activation.ops import tables as t
 from ingestion.state import SourceMemory
+from lendloop.days import read_days
+from lendloop.doctor.files import check_state
 from lendloop.errors import ConfigurationError
-from lendloop.formats import read_json, upgrade, version_of
+from lendloop.formats import DamagedFileError, read_json, upgrade, version_of
+from lendloop.home import Home
+from lendloop.identity import read_decisions
 from lendloop.passes import LastPass, read_last_pass, record_pass
 from lendloop.publish import read_catalog
 from lendloop.settings import Settings, load_settings
 from lendloop.source_status import read_status
+from lendloop.standing import read_standing
 from lendloop.warehouse import VERSIONS, open_warehouse
 from tests.homes.make import VERSIONS as HOMES
 from tests.homes.make import make_home
@@ -169,6 +174,28 @@ def test_a_json_file_is_brought_up_step_by_step(tmp_path: Path) -> None:
     home = settings_in(tmp_path).home
     record_pass(home, NOON, 1, finished_at=NOON)
     assert read_last_pass(home) == LastPass(finished_at=NOON, as_of=NOON, failures=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [("days.json", read_days), ("standing.json", read_standing), ("identity_decisions.json", read_decisions)],
+)
+def test_kept_state_that_is_newer_or_damaged_is_named_and_the_doctor_says_what_to_do(
+    name: str, read: Callable[[Home], object], tmp_path: Path
+) -> None:
+    settings = settings_in(tmp_path)
+    (tmp_path / name).write_text('{"format": 99}')
+    with pytest.raises(ConfigurationError, match="is of version 99"):
+        read(settings.home)
+    for text in ("", "[]", '{"datasets": 1, "demoted": 1, "decisions": 1}'):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(DamagedFileError, match=rf"{name} is damaged \(.*\): put it back from a backup") as raised:
+            read(settings.home)
+        assert len(str(raised.value).splitlines()) == 1
+    [finding] = check_state(settings)
+    assert (finding.state, name in finding.found, "backup" in finding.advice) == ("failure", True, True)
+    (tmp_path / name).unlink()
+    assert [one.state for one in check_state(settings)] == ["ok"]
 
 
 KILLED = """
