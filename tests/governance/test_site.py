@@ -166,7 +166,7 @@ def test_quality_is_shown_by_dimension_and_what_is_demoted_says_so(content: Cont
         found=3, low=80, high=140,
     )  # fmt: skip
     verdict = Verdict(rows_judged=True, findings=[missing], not_judged={"CI": "it has too few rows"})
-    loans = DatasetFigures("late", noon, 1234, 6, 1, measured, verdict)
+    loans = DatasetFigures("late", noon, 1234, 6, 1, measured, verdict=verdict)
     others = DatasetFigures("absent", None, None, 0, 0, None)
     doubted = replace(others, doubt="demoted since 2026-06-30: it broke")
     figures = Figures(
