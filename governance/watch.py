@@ -9,7 +9,6 @@ Nothing is kept but what was found last: the past is in the datasets themselves.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -43,7 +42,7 @@ from governance.usual import (
     unusual_rows,
 )
 from lendloop.clock import Clock
-from lendloop.formats import read_json
+from lendloop.formats import read_json, write_json
 from lendloop.home import Home
 from lendloop.project import markets
 from lendloop.publish import Catalog, GroupState, read_catalog
@@ -168,9 +167,7 @@ def watch(home: Home, datasets: Mapping[str, Dataset], manifest: Manifest, clock
             with duckdb.connect(str(home.published), read_only=True) as connection:
                 connection.execute("set timezone = 'UTC'")
                 now.verdicts[key] = judge_dataset(connection, one, until)
-    draft = _file(home).with_suffix(f".{os.getpid()}.tmp")
-    draft.write_text(now.model_dump_json(indent=1))
-    os.replace(draft, _file(home))
+    write_json(_file(home), now)
     return now.verdicts
 
 
