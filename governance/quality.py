@@ -65,6 +65,8 @@ class Measured:
     dimension: Dimension
     rows: int
     failing: int
+    is_share: bool = False
+    """Whether it is a share of `completeness` in meta."""
 
     @property
     def share(self) -> float:
@@ -122,7 +124,7 @@ def measure(
     for key, dataset in datasets.items():
         if dataset.model.zone == "contacts" or (dataset.model.zone, dataset.model.name) not in built:
             continue
-        rows, checks = _completeness(connection, dataset)
+        rows, checks = completeness(connection, dataset)
         for node in tests.get(dataset.model.unique_id, []):
             checks.append(_tested(connection, home, build, key, node, rows))
         published = build.groups.get(dataset.consistency_group, GroupState()).published_as_of
@@ -144,7 +146,7 @@ def _as_usual(verdict: Verdict) -> list[Measured]:
     ]
 
 
-def _completeness(connection: duckdb.DuckDBPyConnection, dataset: Dataset) -> tuple[int, list[Measured]]:
+def completeness(connection: duckdb.DuckDBPyConnection, dataset: Dataset) -> tuple[int, list[Measured]]:
     """How many rows there are, and for each column with a promise how many are missing to keep it."""
     promises = {column: promised for column, promised in dataset.parameters.completeness.items() if promised}
     counts = "".join(f', count("{column}")' for column in promises)
@@ -157,6 +159,7 @@ def _completeness(connection: duckdb.DuckDBPyConnection, dataset: Dataset) -> tu
             Dimension.COMPLETENESS,
             rows,
             max(0, math.ceil(rows * promised) - count),
+            is_share=True,
         )
         for (column, promised), count in zip(promises.items(), filled, strict=True)
     ]

@@ -21,7 +21,7 @@ from activation.ops.cursors import read_cursor, write_cursor
 from lendloop.clock import Clock
 from lendloop.settings import Settings
 from orchestration.instance import ORPHANED
-from orchestration.names import AS_USUAL, RULE_CHECK, VERDICT_STEP
+from orchestration.names import AS_USUAL, COMPLETE, RULE_CHECK, STEWARD, VERDICT_STEP
 
 CURSOR = "dagster_event_log"
 OVERLAP = timedelta(hours=1)
@@ -110,12 +110,15 @@ def _check(event: dg.DagsterEvent, run: dg.DagsterRun) -> PipelineFailure | None
         return None
     asset = evaluation.asset_key.to_user_string()
     details = {name: value.value for name, value in evaluation.metadata.items()}
-    holds_back = evaluation.asset_key.path[0] in ("trusted", "kpi") and evaluation.check_name != AS_USUAL
+    is_hint = evaluation.check_name in (AS_USUAL, COMPLETE)
+    holds_back = evaluation.asset_key.path[0] in ("trusted", "kpi") and not is_hint
     said = details.get("error") or details.get("message") or details.get("stale") or details.get("errors") or ""
     return PipelineFailure(
         key=f"check:{asset}:{evaluation.check_name}",
         kind="check",
-        message=f"{evaluation.check_name} of {asset}" + (f": {said}" if said else ""),
+        message=f"{evaluation.check_name} of {asset}"
+        + (f" (for {details[STEWARD]})" if STEWARD in details else "")
+        + (f": {said}" if said else ""),
         link=f"/assets/{'/'.join(evaluation.asset_key.path)}?view=checks",
         sources=(evaluation.asset_key.path[1],) if evaluation.asset_key.path[0] == "sources" else (),
         datasets=(".".join(evaluation.asset_key.path),) if holds_back else (),

@@ -14,7 +14,7 @@ import duckdb
 from activation.demotions import tell_demotions
 from governance.lineage import Graph
 from governance.manifest import parse_manifest
-from governance.quality import Build, Score, measure
+from governance.quality import Build, Measured, Score, completeness, measure
 from governance.registry import Dataset
 from governance.watch import Verdict, watch
 from ingestion.tables import TABLES, Source
@@ -27,7 +27,7 @@ from lendloop.standing import AGREED, Standing
 from lendloop.warehouse import open_warehouse
 from lendloop.zones import BuildReport, NodeResult, build_and_publish
 from orchestration.columns import column_metadata
-from orchestration.names import AS_USUAL
+from orchestration.names import AS_USUAL, COMPLETE, STEWARD
 from orchestration.plots import line_plot, table
 from orchestration.resources import Hub
 from orchestration.sources import source_key
@@ -194,6 +194,9 @@ def zones_asset(
     """
     nodes, tests = _nodes(manifest), _tests(manifest)
     typed = parse_manifest(manifest)
+    promising = {
+        key: dg.AssetKey(key.split(".")) for key, one in datasets.items() if any(one.parameters.completeness.values())
+    }
 
     @dg.multi_asset(
         name="build_and_publish",
@@ -233,6 +236,14 @@ def zones_asset(
                 for key, dataset in datasets.items()
                 if dataset.parameters.watched
             ),
+            *(
+                dg.AssetCheckSpec(
+                    COMPLETE,
+                    asset=key,
+                    description="Columns that may be empty are filled in the share of rows that the dataset promises.",
+                )
+                for key in promising.values()
+            ),
             dg.AssetCheckSpec(
                 CONSISTENT, asset=CATALOGUE, description="Every consistency group passed its audit and was renewed."
             ),
@@ -253,7 +264,10 @@ def zones_asset(
         catalog = read_catalog(settings.home)
         verdicts = watch(settings.home, datasets, typed, hub.clock)
         samples = {} if report.skipped else _look(settings.home, catalog, nodes)
-        scores = {} if report.skipped else _measure(settings, manifest, datasets, report, verdicts)
+        scores: dict[str, Score] = {}
+        filled: dict[str, list[Measured]] = {}
+        if not report.skipped:
+            scores, filled = _measure(settings, manifest, datasets, report, verdicts)
         chosen, checks = context.selected_asset_keys, context.selected_asset_check_keys
         for result in report.nodes:
             if report.skipped or result.kind == "test" or not result.ok or result.unique_id not in nodes:
@@ -266,11 +280,14 @@ def zones_asset(
             if result.unique_id in tests:
                 node, test = nodes[tested_model(manifest, result.unique_id)], tests[result.unique_id]
                 if dg.AssetCheckKey(node_key(node), test["name"]) in checks:
-                    yield _checked(node, test, result)
+                    yield _checked(node, test, result, datasets.get(f"{node['schema']}.{node['alias']}"))
         for key, verdict in verdicts.items():
             asset = dg.AssetKey(key.split("."))
             if verdict.judged and dg.AssetCheckKey(asset, AS_USUAL) in checks:
                 yield _as_usual(asset, verdict, datasets[key].parameters.steward)
+        for key, measured in filled.items():
+            if key in promising and dg.AssetCheckKey(promising[key], COMPLETE) in checks:
+                yield _complete(promising[key], measured, datasets[key])
         if dg.AssetCheckKey(CATALOGUE, CONSISTENT) in checks:
             yield dg.AssetCheckResult(
                 check_name=CONSISTENT,
@@ -304,14 +321,35 @@ def _measure(
     datasets: Mapping[str, Dataset],
     report: BuildReport,
     verdicts: Mapping[str, Verdict],
-) -> dict[str, Score]:
-    """The quality of every dataset as this build left it."""
+) -> tuple[dict[str, Score], dict[str, list[Measured]]]:
+    """The quality of every dataset as this build left it, and how far columns are filled that may be empty."""
     catalog = read_catalog(settings.home)
     if catalog.built_at is None or catalog.as_of is None:
-        return {}
+        return {}, {}
     build = Build(manifest, report.nodes, report.groups, catalog.built_at, catalog.as_of, verdicts)
+    made = {node.unique_id for node in report.nodes if node.kind == "model" and node.ok}
     with open_warehouse(settings.home, "measure quality", settings.lock_timeout_s) as connection:
-        return measure(connection, settings.home, datasets, build)
+        scores = measure(connection, settings.home, datasets, build)
+        filled = {
+            key: [check for check in scores[key].checks if check.is_share]
+            if key in scores
+            else completeness(connection, one)[1]
+            for key, one in datasets.items()
+            if one.model.unique_id in made
+        }
+        return scores, filled
+
+
+def _complete(asset: dg.AssetKey, measured: list[Measured], dataset: Dataset) -> dg.AssetCheckResult:
+    """Whether a dataset keeps its promised shares. A warning: rows that lack a value are no reason to show none."""
+    lacking = [f"{one.what}: {one.failing:,} of {one.rows:,} rows short of it" for one in measured if one.failing]
+    return dg.AssetCheckResult(
+        check_name=COMPLETE,
+        asset_key=asset,
+        passed=not lacking,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"message": "; ".join(lacking) or "as promised", STEWARD: dataset.parameters.steward},
+    )
 
 
 def _catalogue(report: BuildReport) -> dg.MaterializeResult[None]:
@@ -358,12 +396,16 @@ def _materialized(
     return dg.MaterializeResult(asset_key=node_key(node), metadata=metadata)
 
 
-def _checked(node: Mapping[str, Any], test: Mapping[str, Any], result: NodeResult) -> dg.AssetCheckResult:
+def _checked(
+    node: Mapping[str, Any], test: Mapping[str, Any], result: NodeResult, dataset: Dataset | None
+) -> dg.AssetCheckResult:
     metadata: dict[str, Any] = {
         "failing_rows": result.failures or 0,
         "status": result.status,
         "message": result.message,
     }
+    if dataset:
+        metadata[STEWARD] = dataset.parameters.steward
     if result.quarantined is not None:
         metadata["quarantined_rows"] = result.quarantined
     return dg.AssetCheckResult(

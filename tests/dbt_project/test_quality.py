@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from datetime import date, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from lendloop.settings import load_settings
 from lendloop.zones import build_and_publish
 from orchestration.cli import main
 from orchestration.lineage import load_definitions
+from orchestration.names import COMPLETE
 from orchestration.resources import Hub
 from orchestration.screen import small_line
 from orchestration.zones import zones_asset
@@ -178,6 +180,15 @@ def test_the_asset_and_the_command_show_the_score(
     ]
     shown = float(loans.metadata["quality"].value)  # type: ignore[arg-type]
     assert 0 < shown < 1
+    complete = {
+        check.asset_key.to_user_string(): check
+        for check in result.get_asset_check_evaluations()
+        if check.check_name == COMPLETE
+    }
+    loans_filled, people_filled = complete["trusted/fct_loan"], complete["contacts/customer_profile"]
+    assert (loans_filled.passed, loans_filled.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert loans_filled.metadata["message"].value == "instalment_count filled in 95%: 1 of 4 rows short of it"
+    assert not people_filled.passed, "contact data is not scored, and its promise counts"
     with pytest.raises(SystemExit) as left:
         main(["quality", LOAN, "--json"])
     assert not left.value.code
@@ -194,4 +205,5 @@ def test_the_asset_and_the_command_show_the_score(
 def test_a_trend_is_a_small_line() -> None:
     assert small_line([0.5, 1.0, 0.75]) == "▁█▅"
     assert small_line([1.0, 1.0]) == "▄▄"
-    assert small_line([]) == ""
+    assert small_line([]) == small_line([None]) == ""
+    assert small_line([Decimal(1), None, Decimal(2), Decimal(3)]) == "▁ ▅█"

@@ -17,11 +17,15 @@ from dagster._core.scheduler.instigation import (
     TickStatus,
 )
 from dagster._utils.error import SerializableErrorInfo
+from sqlalchemy import select
 
 from activation.alerts import advance_alerts, alert_status, load_routes
+from activation.ops import open_ops
+from activation.ops.tables import pipeline_failure
 from lendloop.clock import Clock
 from lendloop.settings import Settings, load_settings
 from orchestration.instance import open_instance
+from orchestration.names import STEWARD
 from orchestration.relay import relay_events
 
 CLOCK = Clock(datetime(2026, 7, 1, 18, tzinfo=UTC))
@@ -34,7 +38,10 @@ def loans() -> Iterator[Any]:
         raise ValueError("the disk is full")
     yield dg.MaterializeResult(asset_key="loans")
     yield dg.AssetCheckResult(
-        asset_key="loans", check_name="is_whole", passed=mood["check"], metadata={"error": "3 loans have no client"}
+        asset_key="loans",
+        check_name="is_whole",
+        passed=mood["check"],
+        metadata={"error": "3 loans have no client", STEWARD: "data-platform"},
     )
 
 
@@ -67,6 +74,9 @@ def test_a_failed_check_opens_an_alert_and_its_next_success_resolves_it(
     assert alerts(instance, settings) == {}
     run(instance, check=False)
     assert alerts(instance, settings) == {"check:loans:is_whole": "open"}
+    with open_ops(settings).connect() as connection:
+        told = connection.execute(select(pipeline_failure.c.message)).scalar_one()
+    assert told == "is_whole of loans (for data-platform): 3 loans have no client"
     run(instance)
     assert alerts(instance, settings) == {"check:loans:is_whole": "resolved"}
 
