@@ -88,18 +88,24 @@ def check(as_json: Json = False) -> None:
 
 @app.command()
 def lineage(
-    column: Annotated[str, typer.Argument(help="zone.table.column, or its end as long as that is clear.")],
+    column: Annotated[
+        str, typer.Argument(help="zone.table.column, its end as long as that is clear, or the name of a KPI.")
+    ],
     up: Annotated[bool, typer.Option("--up", help="Only what it is made of.")] = False,
     down: Annotated[bool, typer.Option("--down", help="Only what is made of it.")] = False,
     as_json: Json = False,
 ) -> None:
     """Where a column comes from, and where it goes: from a field of a source to KPIs, audiences and alerts."""
+    from governance.kpis import read_kpis
+    from lendloop.project import load_manifest
     from lendloop.settings import load_settings
     from orchestration.lineage import load_definitions
     from orchestration.lineage_tree import show_lineage
 
-    graph = load_definitions(load_settings()).graph
-    show_lineage(graph, graph.find(column), up=up or not down, down=down or not up, as_json=as_json)
+    settings = load_settings()
+    graph = load_definitions(settings).graph
+    kpis = {kpi.name: f"{kpi.table}.{kpi.column}" for kpi in read_kpis(load_manifest(settings.home))}
+    show_lineage(graph, graph.find(kpis.get(column, column)), up=up or not down, down=down or not up, as_json=as_json)
 
 
 @app.command()

@@ -65,6 +65,16 @@ def test_json_holds_every_step_with_the_file_that_takes_it(
     assert "raw_support.tickets.created_at" in json.loads(out)["sources"]
 
 
+def test_a_kpi_is_found_by_its_name_also_where_several_tables_have_such_a_column(
+    clean_environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, column in (("par_30", "kpi_portfolio_daily.par_30"), ("fpd_7", "kpi_first_payment_default.fpd_rate")):
+        code, out, err = answer(capsys, name, "--up", "--json")
+        assert code == 0, err
+        assert json.loads(out)["column"] == f"kpi.{column}"
+        assert "raw_ledger.m_loan_repayment_schedule.duedate" in json.loads(out)["sources"]
+
+
 def test_a_field_that_nothing_reads_is_known_all_the_same(
     clean_environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
