@@ -297,6 +297,15 @@ def _divided(kpi: Kpi, numerator: Decimal | None, denominator: Decimal | None) -
     return (numerator / denominator).quantize(Decimal("0.000001")) if denominator else None
 
 
+def amount(kpi: Kpi, value: Decimal | None, currency: str | None) -> str | None:
+    """A value as people write it: a share in percent, money with its currency; None where it is blank."""
+    if value is None:
+        return None
+    if kpi.unit == "share":
+        return f"{value * 100:,.1f} %"
+    return f"{value:,.2f} {currency}" if kpi.unit == "money" else f"{value:,.0f}"
+
+
 def standing(
     connection: duckdb.DuckDBPyConnection | None,
     kpi: Kpi,

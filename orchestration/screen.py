@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
+from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 from rich.console import Console
@@ -101,12 +103,19 @@ def _share(value: float | None) -> str:
     return "100%" if value == 1 else f"{min(int(value * 10_000) / 100, 99.99):.2f}%"
 
 
-def small_line(values: list[float]) -> str:
-    """Values from lowest to highest as blocks of eight heights; one that never changes stays in the middle."""
-    low, high = min(values, default=0), max(values, default=0)
-    if low == high:
-        return "▄" * len(values)
-    return "".join("▁▂▃▄▅▆▇█"[round((value - low) / (high - low) * 7)] for value in values)
+def small_line(values: Sequence[float | None] | Sequence[Decimal | None]) -> str:
+    """Values from lowest to highest as blocks of eight heights, a space where there is none.
+
+    One that never changes stays in the middle. Empty when nothing is known.
+    """
+    known = [float(value) for value in values if value is not None]
+    if not known:
+        return ""
+    low, span = min(known), max(known) - min(known)
+    return "".join(
+        " " if value is None else "▁▂▃▄▅▆▇█"[round((float(value) - low) / span * 7)] if span else "▄"
+        for value in values
+    )
 
 
 def show_report(report: Report, *, as_json: bool) -> None:

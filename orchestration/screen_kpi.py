@@ -8,29 +8,10 @@ from typing import Any
 
 from rich.table import Table
 
-from governance.kpis import Explained, Kpi, Standing
-from orchestration.screen import console, print_json
+from governance.kpis import Explained, Kpi, Standing, amount
+from orchestration.screen import console, print_json, small_line
 
-BARS = "▁▂▃▄▅▆▇█"
 STATES = {"ok": "green", "stale": "yellow", "demoted": "red", "blank": "dim"}
-
-
-def sparkline(values: Sequence[Decimal | None]) -> str:
-    """One bar a value, from the lowest to the highest; a space where there is none."""
-    known = [value for value in values if value is not None]
-    if not known:
-        return ""
-    low, span = min(known), max(known) - min(known)
-    return "".join(" " if value is None else BARS[int((value - low) / span * 7) if span else 0] for value in values)
-
-
-def amount(kpi: Kpi, value: Decimal | None, currency: str | None) -> str:
-    """A value as people write it: a share in percent, money with its currency; nothing where it is blank."""
-    if value is None:
-        return ""
-    if kpi.unit == "share":
-        return f"{value * 100:,.1f} %"
-    return f"{value:,.2f} {currency}" if kpi.unit == "money" else f"{value:,.0f}"
 
 
 def show_catalogue(rows: Sequence[Standing], version: int, *, as_json: bool) -> None:
@@ -45,9 +26,9 @@ def show_catalogue(rows: Sequence[Standing], version: int, *, as_json: bool) -> 
         table.add_row(
             row.kpi.name if row.kpi.name != before else "",
             row.market or "",
-            amount(row.kpi, row.value, row.currency),
+            amount(row.kpi, row.value, row.currency) or "",
             _period(row) if row.value is not None else "",
-            sparkline(row.trend),
+            small_line(row.trend),
             f"{row.published_as_of:%Y-%m-%d %H:%M}" if row.published_as_of else "",
             f"[{STATES[row.status]}]{row.status}[/]" + (f" [dim]{row.reason}[/]" if row.reason else ""),
         )

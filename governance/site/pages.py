@@ -22,7 +22,7 @@ from markupsafe import Markup, escape
 
 from governance.access import personal_class
 from governance.dictionary import Dictionary, Term
-from governance.kpis import Kpi
+from governance.kpis import Kpi, amount
 from governance.lineage import Graph, Table, upstream_sources
 from governance.manifest import Manifest
 from governance.quality import OVERALL
@@ -257,7 +257,7 @@ def _environment(content: Content) -> Environment:
         "term_page": term_page,
         "kpi_page": kpi_page,
         "zone_of": zone_of,
-        "amount": amount,
+        "amount": _shown,
         "small_line": lambda kpi, points: small_line(points, days_apart=DAYS_APART[kpi.refresh]),
         "first_sentence": first_sentence,
         "meaning_of": meaning_of,
@@ -292,13 +292,8 @@ def first_sentence(text: str) -> str:
     return re.split(r"(?<=[.:])\s", text, maxsplit=1)[0].rstrip(".:")
 
 
-def amount(kpi: Kpi, value: Decimal | None, currency: str | None) -> str:
-    """A value as people write it: a share in percent, money with its currency; a dash where it is blank."""
-    if value is None:
-        return "–"
-    if kpi.unit == "share":
-        return f"{value * 100:,.1f} %"
-    return f"{value:,.2f} {currency}" if kpi.unit == "money" else f"{value:,.0f}"
+def _shown(kpi: Kpi, value: Decimal | None, currency: str | None) -> str:
+    return amount(kpi, value, currency) or "–"
 
 
 def _states(content: Content) -> dict[str, list[str]]:
@@ -327,7 +322,7 @@ def _charts(content: Content, kpi: Kpi) -> list[dict[str, Any]]:
         days = sorted({day for points in lines.values() for day, value in points if value is not None})
         if chart:
             known = {name: dict(points) for name, points in lines.items()}
-            rows = [(day, [amount(kpi, one.get(day), currency) for one in known.values()]) for day in reversed(days)]
+            rows = [(day, [_shown(kpi, one.get(day), currency) for one in known.values()]) for day in reversed(days)]
             found.append({"currency": currency, "chart": chart, "names": list(lines), "rows": rows})
     return found
 

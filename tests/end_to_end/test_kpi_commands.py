@@ -6,7 +6,6 @@ import json
 from decimal import Decimal
 from typing import Any
 
-from orchestration.screen_kpi import sparkline
 from tests.end_to_end.installation import Installation
 
 
@@ -65,9 +64,3 @@ def test_a_wrong_name_date_or_breakdown_is_wrong_use_in_one_line(loaded: Install
     for arguments in (["par"], ["par_30", "--on", "2020-01-01"], ["par_30", "--by", "currency"]):
         done = loaded.lendloop("kpi", "explain", *arguments)
         assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
-
-
-def test_a_line_shows_the_lowest_and_the_highest_and_leaves_gaps() -> None:
-    assert sparkline([Decimal(1), None, Decimal(2), Decimal(3)]) == "▁ ▄█"
-    assert sparkline([Decimal(5), Decimal(5)]) == "▁▁"
-    assert sparkline([None]) == ""
