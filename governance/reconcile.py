@@ -83,6 +83,8 @@ class Comparison:
     days: list[DayOutcome] = field(default_factory=list)
     not_compared: str = ""
     """Why nothing could be compared, if so."""
+    is_reached: bool = True
+    """False when it was not compared since the source did not answer: to be done again."""
 
     @property
     def name(self) -> str:

@@ -6,7 +6,6 @@ What belongs here: both steps at once, and the check. What does not: comparing (
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from datetime import date, datetime
 from pathlib import Path
@@ -22,7 +21,7 @@ from ingestion.reconcile import GROUPS, reconcile_ledger, reconcile_loads
 from ingestion.tables import TABLES
 from lendloop.clock import Clock
 from lendloop.errors import LendloopError
-from lendloop.formats import read_json
+from lendloop.formats import read_json, write_json
 from lendloop.home import Home
 from lendloop.publish import read_catalog
 from lendloop.settings import Settings
@@ -44,7 +43,9 @@ def reconcile(settings: Settings, clock: Clock, *, whole: bool, on: date | None 
         try:
             compared += reconcile_ledger(settings, clock, whole=whole, on=on)
         except LendloopError as error:
-            compared.append(Comparison("ledger", "raw_ledger", GROUPS["ledger"], (), not_compared=str(error)))
+            compared.append(
+                Comparison("ledger", "raw_ledger", GROUPS["ledger"], (), not_compared=str(error), is_reached=False)
+            )
     if on is None:
         compared += reconcile_loads(
             settings, [source for source in TABLES if source != "ledger" and settings.is_configured(source)]
@@ -76,7 +77,10 @@ def _last(home: Home) -> _Last:
 
 
 def reconciliation_check(datasets: Mapping[str, Dataset]) -> dg.AssetChecksDefinition:
-    """One check on each group whose datasets reconcile with raw. Nothing is compared again when nothing was built."""
+    """One check on each group whose datasets reconcile with raw. Nothing is compared again when nothing was built.
+
+    A source that did not answer is a warning, and asked again by the next pass.
+    """
     groups = sorted(
         {one.consistency_group for one in datasets.values() if one.parameters.reconciles} | {*GROUPS.values()}
     )
@@ -105,19 +109,20 @@ def reconciliation_check(datasets: Mapping[str, Dataset]) -> dg.AssetChecksDefin
             for comparison in compared:
                 if faults := comparison.faults():
                     now.faults.setdefault(comparison.group, []).extend(faults)
-            draft = _file(settings.home).with_suffix(f".{os.getpid()}.tmp")
-            draft.write_text(now.model_dump_json(indent=1))
-            os.replace(draft, _file(settings.home))
+            if all(one.is_reached for one in compared):
+                write_json(_file(settings.home), now)
         for group in groups:
             faults = now.faults.get(group, [])
             mine = [one for one in compared if one.group == group]
-            metadata: dict[str, Any] = {"errors": "; ".join(faults)}
+            silent = [f"{one.name} was not compared: {one.not_compared}" for one in mine if not one.is_reached]
+            metadata: dict[str, Any] = {"errors": "; ".join([*faults, *silent])}
             if mine:
                 metadata["compared"] = table(COLUMNS, [summary(one) for one in mine])
             yield dg.AssetCheckResult(
                 check_name=RECONCILES,
                 asset_key=group_key(group),
-                passed=not faults,
+                passed=not faults and not silent,
+                severity=dg.AssetCheckSeverity.ERROR if faults else dg.AssetCheckSeverity.WARN,
                 metadata=metadata,
             )
 
