@@ -410,7 +410,7 @@ def _judge_watched(dataset: Dataset) -> list[tuple[str, str]]:
         for name in declared.columns
         if name not in columns
     ]
-    if declared.time in columns and columns[declared.time].data_type not in ("date", "timestamp with time zone"):
+    if declared.time in columns and columns[declared.time].data_type not in ("", "date", "timestamp with time zone"):
         faults.append((f"watched.time {declared.time} is neither a date nor an instant", "name one that is"))
     faults += [
         (f"watched would show {name}, which leads to a person", "remove it, or watch whether it is filled")
