@@ -26,7 +26,10 @@ ROUNDS = 3
 
 @dataclass(frozen=True)
 class Timing:
-    """One run: wall-clock seconds, and the most memory its process (or the largest of its children) held, in MB."""
+    """One run: wall-clock seconds, and the most memory its process (or the largest of its children) held, in MB.
+
+    A peak of 0 was not measured.
+    """
 
     seconds: float
     peak_mb: float
@@ -152,7 +155,7 @@ def _lines(row: Row) -> list[str]:
     rate = f"{row.amount / row.seconds:,.0f} {row.unit}/s" if row.amount and row.seconds else ""
     peak = max(timing.peak_mb for timing in row.timings)
     span = f"{_short(row.seconds)} ({_short(min(runs))} to {_short(max(runs))})"
-    first = f"| {row.what} | {span} | {rate} | {peak:,.0f} |"
+    first = f"| {row.what} | {span} | {rate} | {f'{peak:,.0f}' if peak else ''} |"
     own_aim = f"{'met' if row.seconds <= row.aim_s else 'missed'}: {_short(row.aim_s)} s" if row.aim_s else ""
     if not row.peers:
         return [f"{first} | | | {own_aim} |"]
