@@ -1,7 +1,8 @@
 """Dagster's SQLite files at a bearable price, without touching what Dagster writes in them.
 
 Dagster opens and closes a file for every event. The last one that closes it writes the log back and waits for the
-disk, some thousand times in a pass; here somebody always has it open still.
+disk, some thousand times in a pass; here somebody always has it open still. It also makes an engine for every event,
+which compiles its statements anew; here a file has one.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from dagster._core.storage.event_log.sqlite import sqlite_event_log
 
 KEPT_OPEN = 8
 """Files at a time: those of all runs, and of the few runs that are written or read now."""
@@ -22,7 +24,7 @@ KEPT_OPEN = 8
 
 @contextmanager
 def kept_open(folder: Path) -> Iterator[None]:
-    """Inside the block, SQLite files under `folder` stay open in this process once it opened them.
+    """Inside the block, SQLite files under `folder` stay open in this process once it opened them, with their engines.
 
     A commit there waits for the disk only when the log is written back: a loss of power, but no kill, may cost the
     last events of a run, and leaves the files whole.
@@ -50,8 +52,27 @@ def kept_open(folder: Path) -> Iterator[None]:
 
     sa.event.listen(sa.Engine, "connect", opened)
     try:
-        yield
+        with _one_engine_a_file():
+            yield
     finally:
         sa.event.remove(sa.Engine, "connect", opened)
         for connection in kept.values():
             connection.close()
+
+
+@contextmanager
+def _one_engine_a_file() -> Iterator[None]:
+    names = vars(sqlite_event_log)
+    make = names["create_engine"]
+    made: dict[str, sa.Engine] = {}
+
+    def create_engine(url: str, **options: Any) -> sa.Engine:
+        if url not in made:
+            made[url] = make(url, **options)
+        return made[url]
+
+    names["create_engine"] = create_engine
+    try:
+        yield
+    finally:
+        names["create_engine"] = make

@@ -3,9 +3,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import dagster as dg
 import pytest
 import sqlalchemy as sa
+from dagster._core.storage.event_log.sqlite import sqlite_event_log
 
 from orchestration.dagster_files import KEPT_OPEN, kept_open
 
@@ -67,3 +70,22 @@ def test_of_many_runs_only_the_last_files_stay_open(folder: Path) -> None:
     databases = {path for path in open_files(folder) if path.endswith(".db")}
     assert len(databases) == KEPT_OPEN
     assert str(folder / "index.db") in databases
+
+
+def test_dagsters_log_of_events_has_one_engine_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+
+    def counted(url: str, **options: Any) -> sa.Engine:
+        made.append(url)
+        return sa.create_engine(url, **options)
+
+    key = dg.AssetKey("one")
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        monkeypatch.setattr(sqlite_event_log, "create_engine", counted)
+        with kept_open(tmp_path):
+            for _ in range(3):
+                instance.report_runless_asset_event(dg.AssetMaterialization(key))
+            assert instance.get_latest_materialization_event(key) is not None
+            assert made
+            assert len(made) == len(set(made))
+        assert sqlite_event_log.create_engine is counted
