@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,7 @@ def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None
     made = folder.with_suffix(".made")
     with file_lock(folder.with_suffix(".lock"), f"making {name} of the tests", MADE_S):
         if not made.exists():
+            shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
             make(folder)
             made.touch()

@@ -1,8 +1,7 @@
 """Passes killed at any moment: the next one ends as if nothing had happened, as the vendors and readers see it.
 
-Three lenders live the same days. One installation is left alone (the fixture `undisturbed`); the others are killed,
-with all their processes, again and again, before each may finish a pass. What arrived and what is published must be the
-same.
+Three lenders live the same days. One installation is `undisturbed`; the others are killed, with all their processes,
+again and again, before each may finish a pass. What arrived and what is published must be the same.
 `python -m benchmarks.kills` does the same with more of everything.
 """
 
@@ -47,7 +46,7 @@ ROUNDS = (
         (SUPPORT, PUBLISH, after(BULK), MEMBERS, after(POST)),
     ),
     (
-        (LEDGER, PUBLISH, BULK, SYNC, Aim("notify"), END),
+        (LEDGER, PUBLISH, RECONCILE, BULK, Aim("notify"), END),
         (CRM, BUILD, RECONCILE, after(MEMBERS), SYNC, POST),
     ),
 )
