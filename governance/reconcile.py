@@ -58,7 +58,10 @@ class RowDifference:
 
 @dataclass
 class DayOutcome:
-    """One day on two sides. `explained`: rows that a rule leaves out, by its name. `unexplained`: how many rows differ."""
+    """One day on two sides. `explained`: rows that a rule leaves out, by its name. `unexplained`: how many rows differ.
+
+    `since`: the first of the days until `day`, where their rows were counted together and their sums not compared.
+    """
 
     day: Day
     left: Totals
@@ -66,6 +69,7 @@ class DayOutcome:
     explained: dict[str, int] = field(default_factory=dict)
     differences: list[RowDifference] = field(default_factory=list)
     unexplained: int = 0
+    since: Day = None
 
     @property
     def state(self) -> Literal["agreed", "explained", "unexplained"]:
@@ -106,9 +110,8 @@ class Comparison:
                 f"{row.kind} {row.key}" + (f" ({', '.join(row.columns)})" if row.columns else "")
                 for row in day.differences[:5]
             )
-            lines.append(
-                f"{self.name} on {day.day or 'no day'}: {day.unexplained} row(s) differ: {named or 'not searched'}"
-            )
+            when = f"from {day.since} to {day.day}" if day.since else f"on {day.day or 'no day'}"
+            lines.append(f"{self.name} {when}: {day.unexplained} row(s) differ: {named or 'not searched'}")
         return lines
 
 

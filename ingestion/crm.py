@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -176,8 +176,32 @@ class CrmReader:
         """Live rows, as the search endpoint counts them."""
         return self._total(table.name)
 
-    def _total(self, name: str) -> int | None:
-        answer = self.api.call(Request(f"crm/v3/objects/{name}/search", body={"filterGroups": [], "limit": 1}))
+    def count(self, table: RawTable, first: datetime | None, end: datetime | None) -> int:
+        """How many live rows were created from `first` until before `end`, in one call.
+
+        Raises TransientError when HubSpot does not say it.
+        """
+        total = self._total(table.name, self._created(table, first, end))
+        if total is None:
+            raise TransientError(f"HubSpot does not say how many {table.name} it finds")
+        return total
+
+    def listed(
+        self, table: RawTable, first: datetime | None, end: datetime | None, columns: tuple[str, ...]
+    ) -> Iterator[pa.Table]:
+        """These columns of the live rows created from `first` until before `end`, page by page."""
+        what = _Object({name: self._objects[table.name].columns[name] for name in columns}, {})
+        for page in self._by_id(table.name, what, self._created(table, first, end)):
+            yield from _batches(iter([page]), what)
+
+    def _created(self, table: RawTable, first: datetime | None, end: datetime | None) -> list[dict[str, str]]:
+        created = self._objects[table.name].columns["created_at"]
+        bounds = (("GTE", first), ("LT", end))
+        return [_filter(created, operator, _milliseconds(moment)) for operator, moment in bounds if moment is not None]
+
+    def _total(self, name: str, filters: list[dict[str, str]] | None = None) -> int | None:
+        groups = [{"filters": filters}] if filters else []
+        answer = self.api.call(Request(f"crm/v3/objects/{name}/search", body={"filterGroups": groups, "limit": 1}))
         return None if answer.get("total") is None else int(answer["total"])
 
     def keys(self, table: RawTable) -> Iterator[pa.Table]:
@@ -228,19 +252,20 @@ class CrmReader:
             if seen.count() < SEARCH_CEILING:
                 return
             if last == start and operator == "GTE":
-                yield from self._of_one_time(name, what, modified, start)
+                yield from self._by_id(name, what, [_filter(modified, "EQ", start)])
                 operator = "GT"
             elif last == start:
                 return
             else:
                 start, operator = last, "GTE"
 
-    def _of_one_time(self, name: str, what: _Object, modified: str, moment: int) -> Iterator[list[Any]]:
+    def _by_id(self, name: str, what: _Object, filters: list[dict[str, str]]) -> Iterator[list[Any]]:
+        """Every live row that some filters let through, by id, which goes around the ceiling."""
         last_id = "0"
         while True:
-            filters = [_filter(modified, "EQ", moment), _filter("hs_object_id", "GT", last_id)]
             seen = Ids()
-            for page in self._search(name, what, filters, "hs_object_id", seen):
+            after = [*filters, _filter("hs_object_id", "GT", last_id)]
+            for page in self._search(name, what, after, "hs_object_id", seen):
                 last_id = next((found for row in reversed(page) if (found := id_of(row))), last_id)
                 yield page
             if seen.count() < SEARCH_CEILING:
@@ -300,7 +325,7 @@ def _filter(name: str, operator: str, value: object) -> dict[str, str]:
 
 
 def _milliseconds(moment: datetime) -> int:
-    return int(moment.astimezone(UTC).timestamp() * 1000)
+    return (moment.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
 
 
 def _value(row: object, name: str) -> Any:

@@ -151,6 +151,7 @@ class _Load:
     def run(self) -> SourceReport:
         finish_leftovers(self.source, self.settings, self.notes)
         shutil.rmtree(self.spool, ignore_errors=True)
+        self.memory.read_at = datetime.now(UTC)
         with ExitStack() as stack:
             reader: Reader = stack.enter_context(open_reader(self.source, self.settings, self.clock))
             progress = self._read_states(reader)

@@ -1,15 +1,15 @@
 """From a source to raw: whether raw holds what the source has, day by day, and which rows it does not.
 
-What belongs here: asking the ledger for counts and sums, and beside what of raw they belong. What does not: comparing
-(`governance.reconcile`). The APIs of CRM and support give no sums by day, and to read them whole again would cost
-what a first load costs: of them, what the loads counted is compared with what raw holds.
+What belongs here: asking the ledger for counts and sums, the file of costs for its lines, and beside what of raw they
+belong. What does not: comparing (`governance.reconcile`), CRM and support (`ingestion.reconcile_vendor`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from datetime import date
+from datetime import UTC, date, datetime
+from pathlib import Path
 
 import duckdb
 
@@ -27,10 +27,13 @@ from governance.reconcile import (
 )
 from ingestion import quarantine
 from ingestion.contract import MONEY, quoted
+from ingestion.costs import CostReader
 from ingestion.ledger import LedgerReader, SourceRow
+from ingestion.listed import Compared, compare_rows
 from ingestion.state import SourceMemory
-from ingestion.tables import LEDGER, TABLES, RawTable, Source
+from ingestion.tables import COSTS, LEDGER, TABLES, RawTable, Source
 from lendloop.clock import Clock
+from lendloop.errors import LendloopError, TransientError
 from lendloop.home import Home
 from lendloop.locks import file_lock
 from lendloop.settings import Settings
@@ -46,6 +49,16 @@ AMOUNTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "m_savings_account_transaction": ("transaction_date", ("amount",)),
 }
 """The ledger's tables that are compared: the column of the day, and the amounts."""
+ASKED: dict[str, tuple[str, ...]] = {
+    "contacts": (
+        *("do_not_contact", "is_fraud", "is_deceased", "has_dispute", "sms_consent", "email_consent"),
+        "updated_at",
+    ),
+    "deals": ("requested_amount", "approved_amount", "stage", "updated_at"),
+    "tickets": ("status", "updated_at"),
+    "users": ("active", "updated_at"),
+}
+"""The tables of CRM and support that their vendors can count, and the columns that are compared."""
 GROUPS: dict[Source, str] = {"crm": "crm", "ledger": "portfolio", "support": "support", "costs": "portfolio"}
 """The consistency group for which a source's differences count."""
 MANY_DAYS = 60
@@ -191,8 +204,45 @@ def _refused_keys(home: Home, table: RawTable) -> set[str]:
     return {str(key) for key in quarantine.waiting(home, table.source, table.name).column("key").to_pylist()}
 
 
+def reconcile_costs(settings: Settings, on: date | None = None) -> Comparison:
+    """The lines of the file beside raw's by month, or those of one day's month. Why the file can't be read, is said.
+
+    A line that differs in a file which was changed after it was loaded waits for the next load.
+    """
+    table = COSTS[0]
+    lines = Compared(table, "month", ("market", "currency", "product", "kind", "amount"))
+    comparison = Comparison("costs.cost", f"{table.schema}.{table.name}", GROUPS["costs"], lines.amounts)
+    home, month = settings.home, on.replace(day=1) if on else None
+    try:
+        with (
+            file_lock(home.locks / "source-costs.lock", "reconcile costs", settings.lock_timeout_s),
+            CostReader.open(settings) as reader,
+        ):
+            read_at = SourceMemory.read(home, "costs").read_at
+            if read_at is None:
+                raise TransientError("nothing was loaded yet")
+            changed_at = datetime.fromtimestamp(Path(str(settings.costs_file)).stat().st_mtime, UTC)
+            listed = lines.listed(batch for batch, _ in reader.read(table, None))
+            with open_warehouse(home, "reconcile costs", settings.lock_timeout_s) as connection:
+                in_raw = lines.in_raw(connection, "true", [])
+    except LendloopError as error:
+        comparison.not_compared = str(error)
+        return comparison
+    reason = "changed_since_read" if changed_at > read_at else None
+    compare_rows(
+        comparison,
+        lines,
+        [row for row in listed if month in (None, row.day)],
+        [row for row in in_raw if month in (None, row.day)],
+        lambda difference, *_: reason if difference.kind != "doubled" else None,
+        home,
+    )
+    return comparison
+
+
 def reconcile_loads(settings: Settings, sources: Iterable[Source]) -> list[Comparison]:
-    """Of each table of these sources: the live rows that its loads counted beside those that raw holds now.
+    """Of the tables of these sources that can't be compared with their source: the live rows that the loads counted
+    beside those that raw holds now.
 
     A load that finds its count wrong counts anew, and finds by the keys what is missing.
     """
@@ -200,7 +250,10 @@ def reconcile_loads(settings: Settings, sources: Iterable[Source]) -> list[Compa
     with open_warehouse(settings.home, "reconcile raw", settings.lock_timeout_s) as connection:
         for source in sources:
             for table in TABLES[source]:
-                comparison = Comparison(f"{source}.{table.name}", f"{table.schema}.{table.name}", GROUPS[source], ())
+                if table.name in ASKED:
+                    continue
+                left = f"loads of {source}.{table.name}"
+                comparison = Comparison(left, f"{table.schema}.{table.name}", GROUPS[source], ())
                 compared.append(comparison)
                 counted = connection.execute(
                     f"select live from {table.schema}._totals where table_name = ?", [table.name]

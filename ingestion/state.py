@@ -24,6 +24,8 @@ class SourceMemory(BaseModel):
     """Business date of the last comparison of all days with the source (`ingestion.reconcile`)."""
     open_days: dict[str, list[date]] = {}
     """Days that differed then without an explanation, by table: they are compared again."""
+    read_at: datetime | None = None
+    """When the last complete load began to read, by the machine's clock."""
     reported: datetime | None = None
     """The newest `_loaded_at` that a report has told of: what is newer was written by a load that was killed then."""
 

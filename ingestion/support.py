@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from ingestion.answers import as_json
-from ingestion.columns import Ids, apart, as_text, column_of, id_of
+from ingestion.columns import UNREADABLE, Ids, apart, as_text, column_of, id_of
 from ingestion.http import Body, RefusedError, Request, VendorApi
 from ingestion.tables import RawTable
 from lendloop.clock import Clock
@@ -24,6 +24,7 @@ from lendloop.errors import TransientError
 from lendloop.settings import Settings
 
 PAGE_ROWS = 1000
+SEARCH_ROWS = 100
 LEFT_OUT = timedelta(seconds=120)
 """Exports leave out the last minute, and refuse to start in it."""
 COMPARE_EVERY_DAYS = 7
@@ -53,6 +54,7 @@ TICKET_COLUMNS = (
 )
 
 _EVENTS = {"include": "comment_events"}
+_SECOND = "%Y-%m-%dT%H:%M:%SZ"
 FLAGS = ("is_dispute", "is_complaint", "is_hardship")
 
 Row = dict[str, Any]
@@ -119,9 +121,7 @@ class SupportReader:
         if table.name == "ticket_events":
             yield from _batches(self._by_time(since), _event_table, lambda _: False)
             return
-        is_gone = _ticket_is_gone if table.name == "tickets" else _user_is_gone
-        make = self._ticket_table if table.name == "tickets" else _user_table
-        yield from _batches(self._counted(table.name, since), make, is_gone)
+        yield from _batches(self._counted(table.name, since), *self._made_of(table.name))
 
     def _counted(self, name: str, since: int) -> Iterator[list[Row]]:
         """The pages of an export, held against the lower of the counts before and after it."""
@@ -139,8 +139,51 @@ class SupportReader:
     def _count(self, name: str, since: int) -> int:
         """How many rows were last updated from then until the exports end, as search counts them."""
         first, last = (datetime.fromtimestamp(moment, UTC) for moment in (since, self._latest_start))
-        query = f"type:{name.removesuffix('s')} updated>={first:%Y-%m-%dT%H:%M:%SZ} updated<={last:%Y-%m-%dT%H:%M:%SZ}"
-        return int(self.api.call(Request("api/v2/search/count.json", {"query": query})).get("count") or 0)
+        return self._found(name, f"updated>={first:{_SECOND}} updated<={last:{_SECOND}}") or 0
+
+    def _found(self, name: str, query: str) -> int | None:
+        query = f"type:{name.removesuffix('s')} {query}".strip()
+        count = self.api.call(Request("api/v2/search/count.json", {"query": query})).get("count")
+        return None if count is None else int(count)
+
+    def count(self, table: RawTable, first: datetime | None, end: datetime | None) -> int:
+        """How many live tickets or users were created from `first` until before `end`, in one call of search.
+
+        Raises TransientError when Zendesk does not say it.
+        """
+        count = self._found(table.name, _created(first, end))
+        if count is None:
+            raise TransientError(f"Zendesk does not say how many {table.name} it finds")
+        return count
+
+    def listed(
+        self, table: RawTable, first: datetime | None, end: datetime | None, columns: tuple[str, ...]
+    ) -> Iterator[pa.Table]:
+        """These columns of the live tickets or users created from `first` until before `end`, page by page.
+
+        Search's own export has no ceiling, and is not counted among the ten calls a minute of the incremental exports.
+        Raises TransientError when it lacks rows by what search counts.
+        """
+        total, found = self.count(table, first, end), 0
+        path, kind = "api/v2/search/export.json", table.name.removesuffix("s")
+        asked: dict[str, Any] = {"query": _created(first, end), "filter[type]": kind, "page[size]": SEARCH_ROWS}
+
+        def following(answer: Body) -> Request | None:
+            meta = answer.get("meta") or {}
+            after = {"page[after]": meta.get("after_cursor")}
+            return Request(path, {**asked, **after}, rows="results") if meta.get("has_more") else None
+
+        make, is_gone = self._made_of(table.name)
+        for answer in self.api.pages(Request(path, asked, rows="results"), following):
+            for batch, deleted in _batches(iter([_rows(answer, "results")]), make, is_gone):
+                found += batch.num_rows
+                if not deleted:
+                    yield batch if UNREADABLE in batch.column_names else batch.select([*table.key, *columns])
+        if total - found > TOLERATED * SEARCH_ROWS:
+            raise TransientError(f"Zendesk counts {total} {table.name} and shows {found}: a page is missing")
+
+    def _made_of(self, name: str) -> tuple[Callable[[list[Row]], pa.Table], Callable[[Row], bool]]:
+        return (self._ticket_table, _ticket_is_gone) if name == "tickets" else (_user_table, _user_is_gone)
 
     def _by_cursor(self, name: str, since: int) -> Iterator[list[Row]]:
         path = f"api/v2/incremental/{name}/cursor.json"
@@ -198,6 +241,11 @@ class SupportReader:
         for column in FLAGS:
             columns[column] = pa.array([one[column] for one in flags], pa.bool_())
         return pa.table(columns)
+
+
+def _created(first: datetime | None, end: datetime | None) -> str:
+    bounds = ((">=", first), ("<", end))
+    return " ".join(f"created{sign}{moment.astimezone(UTC):{_SECOND}}" for sign, moment in bounds if moment is not None)
 
 
 def _rows(answer: Body, name: str) -> list[Row]:

@@ -40,11 +40,13 @@ def describe(comparison: Comparison) -> dict[str, Any]:
         "columns": list(comparison.columns),
         "rows": sum(day.left.rows for day in comparison.days),
         "rows there": sum(day.right.rows for day in comparison.days),
+        "counted only": sum(day.left.rows for day in comparison.days if day.since),
         "not compared": comparison.not_compared,
         **{state: comparison.count(state) for state in ("agreed", "explained", "unexplained")},
         "days": [
             {
                 "day": _text(day.day),
+                "since": _text(day.since) if day.since else None,
                 "state": day.state,
                 "rows": day.left.rows,
                 "rows there": day.right.rows,

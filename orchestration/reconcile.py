@@ -1,7 +1,7 @@
 """Reconciliation as a check on each group's publication: from source to raw to trusted.
 
 What belongs here: both steps at once, and the check. What does not: comparing (`governance.reconcile`,
-`ingestion.reconcile`).
+`ingestion.reconcile`, `ingestion.reconcile_vendor`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from pydantic import BaseModel
 from governance.manifest import read_manifest
 from governance.reconcile import Comparison, reconcile_trusted
 from governance.registry import Dataset, read_registry
-from ingestion.reconcile import GROUPS, reconcile_ledger, reconcile_loads
+from ingestion.reconcile import GROUPS, reconcile_costs, reconcile_ledger, reconcile_loads
+from ingestion.reconcile_vendor import COUNTED, reconcile_vendor
 from ingestion.tables import TABLES
 from lendloop.clock import Clock
 from lendloop.errors import LendloopError
@@ -34,9 +35,9 @@ RECONCILES = "reconciles"
 
 
 def reconcile(settings: Settings, clock: Clock, *, whole: bool, on: date | None = None) -> list[Comparison]:
-    """Every comparison from source to raw to trusted; of the ledger all days with `whole`, or one with `on`.
+    """Every comparison from source to raw to trusted; of the sources all days with `whole`, or one with `on`.
 
-    A ledger that does not answer is said in its comparison.
+    A source that does not answer is said in its comparison.
     """
     compared: list[Comparison] = []
     if settings.is_configured("ledger"):
@@ -46,10 +47,14 @@ def reconcile(settings: Settings, clock: Clock, *, whole: bool, on: date | None 
             compared.append(
                 Comparison("ledger", "raw_ledger", GROUPS["ledger"], (), not_compared=str(error), is_reached=False)
             )
+    for source in COUNTED:
+        if settings.is_configured(source):
+            compared += reconcile_vendor(source, settings, clock, whole=whole, on=on)
+    if settings.is_configured("costs"):
+        compared.append(reconcile_costs(settings, on))
     if on is None:
-        compared += reconcile_loads(
-            settings, [source for source in TABLES if source != "ledger" and settings.is_configured(source)]
-        )
+        others = [source for source in TABLES if source not in ("ledger", "costs") and settings.is_configured(source)]
+        compared += reconcile_loads(settings, others)
     datasets = read_registry(read_manifest(settings.home))
     with open_warehouse(settings.home, "reconcile trusted", settings.lock_timeout_s) as connection:
         built_at = read_catalog(settings.home).built_at

@@ -44,11 +44,18 @@ def show_reconciliation(compared: list[dict[str, Any]], *, as_json: bool) -> Non
     states = ("agreed", "explained", "unexplained")
     _table(
         "Days that agree",
-        ["from", "to", "rows", "rows there", *states],
+        ["from", "to", "rows", "rows there", "counted only", *states],
         [
-            [one["from"], one["to"], *((one["rows"], one["rows there"], *(one[state] for state in states)))]
+            [
+                one["from"],
+                one["to"],
+                one["rows"],
+                one["rows there"],
+                one["counted only"],
+                *(one[state] for state in states),
+            ]
             if not one["not compared"]
-            else [one["from"], one["to"], escape(one["not compared"]), "", "", "", ""]
+            else [one["from"], one["to"], escape(one["not compared"]), "", "", "", "", ""]
             for one in compared
         ],
     )
@@ -57,8 +64,9 @@ def show_reconciliation(compared: list[dict[str, Any]], *, as_json: bool) -> Non
             reasons = ", ".join(f"{count} {reason}" for reason, count in day["explained"].items())
             if day["state"] == "explained":
                 continue
+            when = f"from {day['since']} to {day['day']}" if day["since"] else f"on {day['day']}"
             console.print(
-                f"[red]{one['from']} -> {one['to']} on {day['day']}[/]: {day['unexplained']} row(s) differ"
+                f"[red]{one['from']} -> {one['to']} {when}[/]: {day['unexplained']} row(s) differ"
                 + (f"; explained: {reasons}" if reasons else "")
             )
             for row in day["differences"]:

@@ -1,7 +1,7 @@
 """How many calls the stand-ins take: the vendors' figures, or the same mechanism twenty times as generous.
 
 The real figures (`--real-limits`) are the vendors' published ones: HubSpot search 5/s and 190 per
-10 s for the rest, Zendesk's incremental exports 10/min and 700/min for the rest, Blueshift's bulk
+10 s for the rest, Zendesk's incremental exports 10/min, its export of a search 100/min and 700/min for the rest, Blueshift's bulk
 upsert 5/s and 50/s for the rest (said of single customers; [check] for lists), Slack one message a
 second for each channel and its tiers 2 (20/min) and 3 (50/min) for the rest.
 Without it each is multiplied by `GENEROSITY`, so that a demo is not spent waiting while clients
@@ -31,6 +31,7 @@ REAL: dict[str, Limit] = {
     "hubspot.search": Limit(5, 1.0),
     "hubspot.general": Limit(190, 10.0),
     "zendesk.incremental": Limit(10, 60.0),
+    "zendesk.search_export": Limit(100, 60.0),
     "zendesk.general": Limit(700, 60.0),
     "blueshift.bulk": Limit(5, 1.0),
     "blueshift.general": Limit(50, 1.0),

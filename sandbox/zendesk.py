@@ -45,6 +45,7 @@ class Zendesk(StandIn):
         self.route("GET", "/api/v2/incremental/{kind}/cursor", self._cursor_export)
         self.route("GET", "/api/v2/incremental/{kind}", self._time_export)
         self.route("GET", "/api/v2/search/count", self._search_count)
+        self.route("GET", "/api/v2/search/export", self._search_export)
         self.route("GET", "/api/v2/search", self._search)
         self.route("POST", "/api/v2/tickets", self._create_ticket)
         self.route("GET", "/api/v2/{kind}", self._list)
@@ -57,6 +58,8 @@ class Zendesk(StandIn):
 
     def count(self, call: Call) -> None:
         name = "zendesk.incremental" if "/incremental/" in call.path else "zendesk.general"
+        if "/search/export" in call.path:
+            name = "zendesk.search_export"
         wait_s = self._limiter.take(name)
         if wait_s is not None:
             body = {
@@ -191,11 +194,36 @@ class Zendesk(StandIn):
     def _search_count(self, call: Call) -> Reply:
         return Reply({"count": len(self._found(call)[2])})
 
-    def _found(self, call: Call) -> tuple[str, Columns, Rows]:
+    def _search_export(self, call: Call) -> Reply:
+        """What a search finds, all of it, page by page; the kind is a parameter and may not be in the query."""
+        asked = call.one("filter[type]")
+        if asked not in ("ticket", "user"):
+            description = "filter[type] must be one of ticket, user, organization, group"
+            raise RefusalError(400, {"error": "InvalidParameter", "description": description})
+        if "type:" in (call.one("query") or ""):
+            description = "Invalid search: type is not allowed in the query of an export"
+            raise RefusalError(422, {"error": "invalid", "description": description})
+        kind, columns, rows = self._found(call, f"{asked}s")
+        rows = np.sort(rows)
+        size = max(1, min(call.integer("page[size]", PAGE_LIMIT), EXPORT_LIMIT))
+        last = _read_cursor(call.one("page[after]") or _write_cursor((0, -1)))[1]
+        start = int(np.searchsorted(rows, last, side="right"))
+        page, more = rows[start : start + size], start + size < len(rows)
+        after = _write_cursor((0, int(page[-1]))) if len(page) else None
+        arguments = {"query": call.one("query") or "", "filter[type]": asked, "page[size]": size, "page[after]": after}
+        link = f"{call.base_url}/api/v2/search/export.json?{urlencode(arguments)}"
+        results = self._render(call, kind, columns, page)
+        for one in results:
+            one["result_type"] = asked
+        body: dict[str, Any] = {"results": results, "facets": None}
+        body["meta"] = {"has_more": more, "after_cursor": after, "before_cursor": None}
+        return Reply({**body, "links": {"next": link if more else None, "prev": None}})
+
+    def _found(self, call: Call, kind: str | None = None) -> tuple[str, Columns, Rows]:
         query = call.one("query") or ""
-        kind = "users" if "type:user" in query else "tickets"
+        kind = kind or ("users" if "type:user" in query else "tickets")
         columns = self._tables[kind].current()
-        rows: Rows = columns.lately(("search", query), lambda: matching_rows(columns, kind, query))
+        rows: Rows = columns.lately(("search", kind, query), lambda: matching_rows(columns, kind, query))
         return kind, columns, rows
 
     def _create_ticket(self, call: Call) -> Reply:

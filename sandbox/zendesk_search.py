@@ -40,8 +40,8 @@ Mask = npt.NDArray[np.bool_]
 
 
 def matching_rows(columns: Columns, kind: str, query: str) -> Rows:
-    """Rows that match, newest update first. Raises ValueError for a term that cannot be read."""
-    mask = np.ones(len(columns), bool)
+    """Rows that match, newest update first; deleted ones are in no search. Raises ValueError for a term that can't be read."""
+    mask: Mask = columns.once("not deleted", lambda: _is_there(columns, kind)).copy()
     for word in shlex.split(query):
         term = _TERM.fullmatch(word)
         if term is None:
@@ -57,6 +57,16 @@ def matching_rows(columns: Columns, kind: str, query: str) -> Rows:
 
     order: Rows = columns.once("newest first", newest_first)
     return order[mask[order]]
+
+
+def _is_there(columns: Columns, kind: str) -> Mask:
+    if kind == "users":
+        return (
+            _booleans(columns.table["active"].cast(pa.bool_()))
+            if "active" in columns.names
+            else np.ones(len(columns), bool)
+        )
+    return ~_booleans(pc.equal(columns.table["status"].cast(pa.string()), "deleted"))
 
 
 def _with_word(columns: Columns, kind: str, word: str) -> Mask:

@@ -46,12 +46,41 @@ def _zendesk(description: Description) -> None:
     ticket["status"]["enum"].append("deleted")
     # a user may have a phone and no e-mail; the description knows only of users without a phone
     description["components"]["schemas"]["UserForAdmin"]["properties"]["email"]["nullable"] = True
-    # in the reference of search, which is not among the operations described here
+    # search is not among the operations described here: this and its export are as the reference has them
     counted = {"type": "object", "required": ["count"], "properties": {"count": {"type": "integer"}}}
     description["paths"]["/api/v2/search/count.json"] = {
         "get": {
             "parameters": [{"name": "query", "in": "query", "required": True, "schema": {"type": "string"}}],
             "responses": {"200": {"description": "ok", "content": {"application/json": {"schema": counted}}}},
+        }
+    }
+    cursor = {"type": "string", "nullable": True}
+    exported = {
+        "type": "object",
+        "required": ["results", "meta", "links"],
+        "properties": {
+            "results": {"type": "array", "items": {"type": "object", "required": ["id", "result_type"]}},
+            "meta": {
+                "type": "object",
+                "required": ["has_more"],
+                "properties": {"has_more": {"type": "boolean"}, "after_cursor": cursor},
+            },
+            "links": {"type": "object", "properties": {"next": cursor, "prev": cursor}},
+        },
+    }
+    parameters = (
+        ("query", True, {"type": "string"}),
+        ("filter[type]", False, {"type": "string", "enum": ["ticket", "user", "organization", "group"]}),
+        ("page[size]", False, {"type": "integer", "minimum": 1, "maximum": 1000}),
+        ("page[after]", False, {"type": "string"}),
+    )
+    description["paths"]["/api/v2/search/export.json"] = {
+        "get": {
+            "parameters": [
+                {"name": name, "in": "query", "required": required, "schema": schema}
+                for name, required, schema in parameters
+            ],
+            "responses": {"200": {"description": "ok", "content": {"application/json": {"schema": exported}}}},
         }
     }
 

@@ -18,6 +18,7 @@ import pytest
 
 from ingestion import support
 from ingestion.load import load_source
+from ingestion.reconcile_vendor import reconcile_vendor
 from lendloop.clock import Clock
 from lendloop.settings import load_settings
 from sandbox.serve import Options, Running, running
@@ -79,12 +80,18 @@ def test_a_first_load_and_an_increment_of_support(
     first = load_source("support", settings, Clock(lender.as_of))
     lender.tick(2)
     second = load_source("support", settings, Clock(lender.as_of))
+    compared = reconcile_vendor("support", settings, Clock(lender.as_of), whole=True)
+    assert [(one.not_compared, one.faults()) for one in compared] == [("", []), ("", [])]
     calls = vendors.zendesk.new_calls()
     assert [call for call in calls if call.violations] == []
     assert first.new > 300
     assert 0 < second.new < first.new
     assert {call.path for call in calls} >= {
-        f"/api/v2/incremental/{one}.json" for one in ("tickets/cursor", "users/cursor", "ticket_events")
+        f"/api/v2/{one}.json"
+        for one in (
+            "search/export",
+            *(f"incremental/{kind}" for kind in ("tickets/cursor", "users/cursor", "ticket_events")),
+        )
     }
     with duckdb.connect(str(settings.home.warehouse), read_only=True) as connection:
         assert connection.execute("select count(*) from raw_support.tickets where subject is null").fetchone() == (0,)

@@ -87,6 +87,10 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Lab:
         {"id": str(number), "contact_id": "1", "stage": "applied", "is_archived": number == 2} for number in (1, 2)
     ]
     lab.load("raw_crm.deals", [deal | {"created_at": datetime(2026, 2, 1, 9, tzinfo=UTC)} for deal in deals])
+    cost = {"month": DAYS[0], "market": "NG", "currency": "NGN", "kind": "funding", "amount": 10}
+    lab.load(
+        "raw_costs.cost", [cost | {"id": "a"}, cost | {"id": "b", "kind": "fun"}, cost | {"id": "c", "amount": None}]
+    )
     settings = load_settings(LENDLOOP_HOME=lab.folder, as_of="2026-03-01")
     assert build_and_publish(settings, settings.clock()).failures == []
     return lab
@@ -119,7 +123,7 @@ def test_all_agrees_and_what_a_rule_leaves_out_is_explained_by_its_name(
     found = compare(warehouse, built, datasets)
     assert set(found) == {
         "trusted.fct_loan", "trusted.fct_loan_transaction", "trusted.fct_installment",
-        "trusted.fct_account_transaction", "trusted.fct_application", "trusted.fct_ticket",
+        "trusted.fct_account_transaction", "trusted.fct_application", "trusted.fct_ticket", "trusted.fct_cost",
     }  # fmt: skip
     assert [fault for one in found.values() for fault in one.faults()] == []
     by_day = {day.day: day for day in found["trusted.fct_loan_transaction"].days}
@@ -127,6 +131,9 @@ def test_all_agrees_and_what_a_rule_leaves_out_is_explained_by_its_name(
     assert (by_day[DAYS[1]].state, by_day[DAYS[1]].explained) == ("explained", {"loan_not_in_trusted": 1})
     assert by_day[DAYS[1]].left == by_day[DAYS[1]].right
     assert found["trusted.fct_application"].days[0].explained == {"archived": 1}
+    assert [(day.day, day.left.sums, day.explained) for day in found["trusted.fct_cost"].days] == [
+        (DAYS[0], (10,), {"of_no_known_kind": 1, "lacks_a_value": 1})
+    ]
 
 
 @pytest.mark.parametrize(

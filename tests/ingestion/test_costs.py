@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from ingestion.doctor import check_costs
 from ingestion.load import load_source
+from ingestion.reconcile import reconcile_costs
 from ingestion.tables import COSTS
 from lendloop.clock import Clock
 from lendloop.errors import ConfigurationError
@@ -94,3 +98,52 @@ def test_without_a_file_raw_has_an_empty_table(
 
 def test_money_is_whole_or_not_at_all() -> None:
     assert not COSTS[0].keeps_rows
+
+
+def lines_that_differ(settings: Settings, on: date | None = None) -> list[tuple[str, str, tuple[str, ...]]]:
+    comparison = reconcile_costs(settings, on)
+    assert comparison.not_compared == ""
+    return [(row.kind, row.key, row.columns) for day in comparison.unexplained for row in day.differences]
+
+
+def test_the_file_is_compared_with_raw_month_by_month_and_each_line_that_differs_is_named(
+    file: Path, make_settings: Callable[..., Settings], clock: Clock, warehouse: Warehouse
+) -> None:
+    settings = make_settings(costs_file=file)
+    assert reconcile_costs(settings).not_compared.endswith("which does not exist")
+    file.write_text(HEADER + "2024-01,NG,NGN,,funding,10\n2024-01,NG,NGN,,funding,2.5\n2024-02,NG,NGN,,servicing,3\n")
+    assert reconcile_costs(settings).not_compared == "nothing was loaded yet"
+    os.utime(file, (0, 0))
+    load_source("costs", settings, clock)
+    comparison = reconcile_costs(settings)
+    assert [(day.day, day.state, day.left.rows, day.left.sums) for day in comparison.days] == [
+        (date(2024, 1, 1), "agreed", 2, (Decimal("12.5"),)),
+        (date(2024, 2, 1), "agreed", 1, (Decimal(3),)),
+    ]
+    first, second, other = (
+        "2024-01-01|NG|NGN||funding|1",
+        "2024-01-01|NG|NGN||funding|2",
+        "2024-02-01|NG|NGN||servicing|1",
+    )
+    warehouse.rows(f"DELETE FROM raw_costs.cost WHERE id = '{first}'")
+    warehouse.rows(f"UPDATE raw_costs.cost SET amount = 4 WHERE id = '{second}'")
+    warehouse.rows(f"INSERT INTO raw_costs.cost SELECT * FROM raw_costs.cost WHERE id = '{other}'")
+    warehouse.rows(f"INSERT INTO raw_costs.cost SELECT * REPLACE ('x' AS id) FROM raw_costs.cost WHERE id = '{second}'")
+    january = [("lost", first, ()), ("altered", second, ("amount",)), ("added", "x", ())]
+    assert lines_that_differ(settings) == [*january, ("doubled", other, ())]
+    assert lines_that_differ(settings, date(2024, 1, 15)) == january
+
+
+def test_lines_in_quarantine_or_of_a_file_that_changed_since_are_explained(
+    file: Path, make_settings: Callable[..., Settings], clock: Clock
+) -> None:
+    settings = make_settings(costs_file=file)
+    file.write_text(HEADER + "2024-01,NG,NGN,,funding,10\n2024-01,NG,NGN,,servicing,ten\n")
+    os.utime(file, (0, 0))
+    load_source("costs", settings, clock)
+    assert [day.explained for day in reconcile_costs(settings).days] == [{"quarantined": 1}]
+    file.write_text(HEADER + "2024-01,NG,NGN,,funding,11\n2024-01,NG,NGN,,servicing,ten\n")
+    [day] = reconcile_costs(settings).days
+    assert (day.state, day.explained) == ("explained", {"changed_since_read": 1, "quarantined": 1})
+    os.utime(file, (0, 0))
+    assert [kind for kind, *_ in lines_that_differ(settings)] == ["altered"]

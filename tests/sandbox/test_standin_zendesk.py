@@ -53,6 +53,8 @@ def test_zenpy_creates_and_updates_a_ticket(zenpy: Zenpy) -> None:
 def test_zenpy_searches_tickets_and_lists_users(zenpy: Zenpy) -> None:
     found = list(zenpy.search("type:ticket status<solved tags:dispute -status:open"))
     assert {ticket.id for ticket in found} == {70 + n for n in range(60) if n % 4 == 0 and n % 3 == 1}
+    exported = zenpy.search_export("status<solved tags:dispute -status:open", type="ticket")
+    assert {ticket.id for ticket in exported} == {ticket.id for ticket in found}
     assert len(list(zenpy.users())) == 60
     assert zenpy.users(id=901).external_id == "1"
 
@@ -121,6 +123,29 @@ def test_numbered_and_cursor_pages_of_tickets_are_complete(support: httpx.Client
     second = support.get(first["links"]["next"]).json()
     assert len(first["tickets"]) + len(second["tickets"]) == 60
     assert not second["meta"]["has_more"]
+
+
+def test_an_export_of_a_search_gives_all_that_it_finds_page_by_page(support: httpx.Client) -> None:
+    asked = {"query": "status<solved", "filter[type]": "ticket", "page[size]": "7"}
+    page = support.get("/api/v2/search/export.json", params=asked).json()
+    ids = [one["id"] for one in page["results"]]
+    while page["meta"]["has_more"]:
+        page = support.get(page["links"]["next"]).json()
+        ids += [one["id"] for one in page["results"]]
+    counted = support.get("/api/v2/search/count.json", params={"query": "type:ticket status<solved"}).json()
+    assert (len(set(ids)), page["links"]["next"], counted) == (len(ids), None, {"count": len(ids)})
+    assert len(ids) > 14
+    for refused in ({"query": "status<solved"}, {**asked, "query": "type:ticket"}):
+        assert support.get("/api/v2/search/export.json", params=refused).status_code in (400, 422)
+
+
+def test_a_deleted_ticket_is_in_no_search(support: httpx.Client) -> None:
+    def count() -> int:
+        return int(support.get("/api/v2/search/count.json", params={"query": "type:ticket"}).json()["count"])
+
+    before = count()
+    support.put("/api/v2/tickets/70.json", json={"ticket": {"status": "deleted"}}).raise_for_status()
+    assert count() == before - 1
 
 
 def test_search_gives_no_more_than_its_ceiling(support: httpx.Client) -> None:
