@@ -67,7 +67,7 @@ class Compared:
         return rows
 
     def in_raw(
-        self, connection: duckdb.DuckDBPyConnection, condition: str, parameters: list[object]
+        self, connection: duckdb.DuckDBPyConnection, condition: str, parameters: Sequence[object]
     ) -> list[ListedRow]:
         """Raw's live rows for which a condition holds."""
         found = connection.execute(

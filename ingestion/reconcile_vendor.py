@@ -142,11 +142,11 @@ class _Held:
         places = self._places(first, end)
         if places.start >= places.stop:
             return None
-        middle = self.moments[(places.start + places.stop) // 2]
+        middle = int(self.moments[(places.start + places.stop) // 2])
         if middle > self.moments[places.start]:
             return middle
         after = bisect_right(self.moments, middle, places.start, places.stop)
-        return self.moments[after] if after < places.stop else None
+        return None if after >= places.stop else int(self.moments[after])
 
 
 class _Vendor:
@@ -180,13 +180,14 @@ class _Vendor:
                 comparison.not_compared = "nothing was loaded yet"
                 return
             moments = connection.execute(
-                f"SELECT epoch_us(created_at) FROM {relation} WHERE _deleted_at IS NULL AND created_at IS NOT NULL ORDER BY 1"
-            ).fetchall()
+                f"SELECT epoch_us(created_at) AS us FROM {relation} WHERE _deleted_at IS NULL AND created_at IS NOT NULL"
+                " ORDER BY us"
+            ).fetchnumpy()["us"]
             written = connection.execute(
                 f"SELECT DISTINCT created_at::DATE FROM {relation} WHERE created_at IS NOT NULL"
                 f" AND _loaded_at = (SELECT max(_loaded_at) FROM {relation})"
             ).fetchall()
-        self.held = _Held(array("q", (moment for (moment,) in moments)))
+        self.held = _Held(array("q", moments.tobytes()))
         self.settled = self._settled(loaded[0][0])
         if on is not None:
             self._one_day(_start(on))
@@ -304,7 +305,7 @@ class _Vendor:
 
     def _reason(self, difference: RowDifference, source: ListedRow | None, raw: ListedRow | None) -> str | None:
         """Newer than what was read, or not in the vendor's index yet."""
-        changed, held = source and source.changed_us, raw and raw.changed_us
+        changed, held = (None if row is None else row.changed_us for row in (source, raw))
         if difference.kind in ("lost", "altered") and changed is not None and changed > max(self.settled, held or 0):
             return "changed_since_read"
         recent = held is not None and held > max(_microseconds(self.as_of - INDEXED), changed or 0)

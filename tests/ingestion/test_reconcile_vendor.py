@@ -280,7 +280,7 @@ def test_a_table_that_raw_lost_whole_is_no_agreement(make_desk: Callable[[str], 
     desk.fill(days=20)
     desk.warehouse.rows(f"DELETE FROM {desk.relation}")
     [outcome] = desk.compare().unexplained
-    assert (outcome.since, outcome.unexplained) == (date(1970, 1, 1), 101)
+    assert (outcome.since, outcome.unexplained) == (date(1970, 1, 1), 100), "the newest row is read again anyway"
 
 
 def test_a_pass_counts_all_and_reads_what_was_written_or_differed(make_desk: Callable[[str], Desk], few: None) -> None:
