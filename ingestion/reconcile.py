@@ -33,7 +33,7 @@ from ingestion.listed import Compared, compare_rows
 from ingestion.state import SourceMemory
 from ingestion.tables import COSTS, LEDGER, TABLES, RawTable, Source
 from lendloop.clock import Clock
-from lendloop.errors import LendloopError, TransientError
+from lendloop.errors import LendloopError
 from lendloop.home import Home
 from lendloop.locks import file_lock
 from lendloop.settings import Settings
@@ -220,13 +220,14 @@ def reconcile_costs(settings: Settings, on: date | None = None) -> Comparison:
         ):
             read_at = SourceMemory.read(home, "costs").read_at
             if read_at is None:
-                raise TransientError("nothing was loaded yet")
+                comparison.not_compared = "nothing was loaded yet"
+                return comparison
             changed_at = datetime.fromtimestamp(Path(str(settings.costs_file)).stat().st_mtime, UTC)
             listed = lines.listed(batch for batch, _ in reader.read(table, None))
             with open_warehouse(home, "reconcile costs", settings.lock_timeout_s) as connection:
                 in_raw = lines.in_raw(connection, "true", [])
     except LendloopError as error:
-        comparison.not_compared = str(error)
+        comparison.not_compared, comparison.is_reached = str(error), False
         return comparison
     reason = "changed_since_read" if changed_at > read_at else None
     compare_rows(

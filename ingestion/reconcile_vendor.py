@@ -90,7 +90,7 @@ def reconcile_vendor(
                 try:
                     one.compare(comparison, before, whole=whole, on=on)
                 except LendloopError as error:
-                    comparison.days, comparison.not_compared = [], str(error)
+                    comparison.days, comparison.not_compared, comparison.is_reached = [], str(error), False
                     continue
                 if on is None:
                     open_days = {day.day for day in comparison.unexplained if day.day and day.since is None}
@@ -98,8 +98,8 @@ def reconcile_vendor(
             memory.write(settings.home, source)
     except LendloopError as error:
         for comparison in compared:
-            if not comparison.days:
-                comparison.not_compared = comparison.not_compared or str(error)
+            if not comparison.days and not comparison.not_compared:
+                comparison.not_compared, comparison.is_reached = str(error), False
     return compared
 
 
@@ -182,12 +182,12 @@ class _Vendor:
             moments = connection.execute(
                 f"SELECT epoch_us(created_at) AS us FROM {relation} WHERE _deleted_at IS NULL AND created_at IS NOT NULL"
                 " ORDER BY us"
-            ).fetchnumpy()["us"]
+            ).to_arrow_table()["us"]
             written = connection.execute(
                 f"SELECT DISTINCT created_at::DATE FROM {relation} WHERE created_at IS NOT NULL"
                 f" AND _loaded_at = (SELECT max(_loaded_at) FROM {relation})"
             ).fetchall()
-        self.held = _Held(array("q", moments.tobytes()))
+        self.held = _Held(array("q", moments.to_numpy().tobytes()))
         self.settled = self._settled(loaded[0][0])
         if on is not None:
             self._one_day(_start(on))

@@ -335,6 +335,7 @@ def test_a_hiccup_is_waited_out_and_a_vendor_that_does_not_answer_is_said(
     desk.vendors.sandbox.add_fault(**fault)
     for comparison in (desk.compare(), desk.compare(whole=False), desk.compare(on=DAY)):
         assert "try again" in comparison.not_compared
+        assert not comparison.is_reached
         assert (comparison.days, comparison.faults()) == ([], [])
 
 
