@@ -226,9 +226,10 @@ class _Server:
         self._ready.set()
 
     def _settings(self) -> dict[str, str]:
-        costs = getattr(self._lender, "costs_file", None)
+        costs, surveys = (getattr(self._lender, name, None) for name in ("costs_file", "survey_folder"))
         return {
             **({"LENDLOOP_COSTS_FILE": str(costs)} if costs else {}),
+            **({"LENDLOOP_SURVEY_FOLDER": str(surveys)} if surveys else {}),
             "LENDLOOP_AS_OF": f"{self.base_url}/clock",
             "LENDLOOP_LEDGER_URL": self._lender.ledger_url,
             "LENDLOOP_CRM_URL": f"{self.base_url}/hubspot",

@@ -17,6 +17,7 @@ from sandbox.world.loan_book import LoanBook
 from sandbox.world.people import People
 from sandbox.world.repayments import local_day
 from sandbox.world.support import SupportUsers
+from sandbox.world.survey import Responses, response_ids
 from sandbox.world.tickets import COMPLAINT, DISPUTE, HARDSHIP, Tickets
 from sandbox.world.units import dates, decimals, pick, text, times
 
@@ -55,34 +56,47 @@ def people_table(people: People, contacts: Contacts, as_of: int) -> pa.Table:
     )
 
 
-def sources_table(clients: Clients, contacts: Contacts, users: SupportUsers, as_of: int) -> pa.Table:
-    """`person_sources`: every record of a person; is_live is false for what was deleted or archived."""
-    live = [contacts.live(as_of), clients.live(as_of), np.ones(len(users.id), dtype=bool)]
-    ids = [contacts.id, clients.id, users.id]
+def sources_table(
+    clients: Clients, contacts: Contacts, users: SupportUsers, responses: Responses, as_of: int
+) -> pa.Table:
+    """`person_sources`: every record of a person; is_live is false for what was deleted or archived.
+
+    In files there are people of whom `people` knows nothing yet.
+    """
+    persons = [contacts.person, clients.person, users.person, responses.person]
+    ids = [text(contacts.id), text(clients.id), text(users.id), response_ids(responses)]
+    live = [contacts.live(as_of), clients.live(as_of), np.ones(len(users.id) + len(responses.person), dtype=bool)]
+    doubles = [
+        contacts.is_duplicate,
+        clients.is_duplicate,
+        users.is_second,
+        np.zeros(len(responses.person), dtype=bool),
+    ]
     return pa.table(
         {
-            "person_id": pa.array(np.concatenate([contacts.person, clients.person, users.person])),
-            "source": pick(np.repeat(np.arange(3), [len(i) for i in ids]), "crm", "ledger", "support"),
-            "source_id": text(np.concatenate(ids)),
+            "person_id": pa.array(np.concatenate(persons)),
+            "source": pick(np.repeat(np.arange(4), [len(i) for i in ids]), "crm", "ledger", "support", "survey"),
+            "source_id": pa.concat_arrays(ids),
             "is_live": pa.array(np.concatenate(live)),
-            "is_duplicate": pa.array(np.concatenate([contacts.is_duplicate, clients.is_duplicate, users.is_second])),
+            "is_duplicate": pa.array(np.concatenate(doubles)),
         }
     )
 
 
 def _any_of(count: int, person: Ints, holds: Bools) -> Bools:
     found = np.zeros(count, dtype=bool)
-    found[person[holds]] = True
+    held = person[holds]
+    found[held[held < count]] = True
     return found
 
 
 def contactability_table(
-    people: People, clients: Clients, contacts: Contacts, tickets: Tickets, as_of: int
+    people: People, clients: Clients, contacts: Contacts, tickets: Tickets, responses: Responses, as_of: int
 ) -> pa.Table:
     """`contactability`: person by channel.
 
     `consent` is the person's own: somewhere yes, nowhere no. A suppression (opt-out, fraud, death,
-    dispute) on a record reaches everyone with a record that has the same number or mailbox; a
+    dispute; a no in a file) on a record reaches everyone with a record that has the same number or mailbox; a
     "no" to one channel is an opt-out of the number or mailbox it was said for. Archived contacts give no consent.
     `why_not` is the first reason; `has_open_ticket` (complaint, dispute, hardship) is told apart, it is not in may_contact.
     """
@@ -93,14 +107,15 @@ def contactability_table(
     holders = [
         (contacts.person, contacts.phone_key, contacts.email_key),
         (clients.person, clients.phone_key, clients.email_key),
+        (responses.person, responses.phone_key, responses.email_key),
     ]
-    alive = [live_contact, live_client]
+    alive = [live_contact, live_client, np.ones(len(responses.person), dtype=bool)]
 
-    def reached(flagged: Bools, phone: bool = True, email: bool = True) -> Bools:
-        """Persons with a live record that shares a number or mailbox with a flagged contact, and the flagged."""
-        found = _any_of(count, contacts.person, flagged)
+    def reached(flagged: Bools, phone: bool = True, email: bool = True, of: int = 0) -> Bools:
+        """Persons with a live record that shares a number or mailbox with a flagged record `of` a holder, and the flagged."""
+        found = _any_of(count, holders[of][0], flagged)
         for wanted, place in ((phone, 1), (email, 2)):
-            keys = holders[0][place][flagged]
+            keys = holders[of][place][flagged]
             keys = keys[keys >= 0]
             for holder, here in zip(holders, alive, strict=True):
                 if wanted:
@@ -108,12 +123,14 @@ def contactability_table(
         return found
 
     fraud, deceased = reached(contacts.is_fraud), reached(contacts.is_deceased)
-    dispute, stopped = reached(contacts.in_dispute), reached(contacts.do_not_contact)
+    dispute = reached(contacts.in_dispute)
+    stopped = reached(contacts.do_not_contact) | reached(responses.opted_out, of=2)
     tables = []
     for channel, consent, place in (("sms", contacts.sms, 1), ("email", contacts.email_consent, 2)):
         yes = _any_of(count, contacts.person, live_contact & (consent.state == YES))
         no = _any_of(count, contacts.person, consent.state == NO)
         own_stop = _any_of(count, contacts.person, contacts.do_not_contact)
+        own_stop |= _any_of(count, responses.person, responses.opted_out)
         said_no = reached(consent.state == NO, phone=place == 1, email=place == 2)
         reachable = np.zeros(count, dtype=bool)
         for holder, here in zip(holders, alive, strict=True):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from sandbox.world import crm, markets, support, truth
+from sandbox.world import crm, markets, support, survey, truth
 from sandbox.world.clients import client_table, make_clients
 from sandbox.world.contacts import make_contacts
 from sandbox.world.draws import Draws
@@ -26,7 +26,8 @@ def view_world(customers: int, seed: int, as_of: int, years: int = 1) -> Iterato
     `years` of history lie before the world's first day.
     """
     draws = Draws(seed)
-    people = make_people(draws, customers, years, as_of)
+    everyone = make_people(draws, customers, years, as_of + survey.KNOWN_BEFORE)
+    people = survey.people_of(everyone, int((everyone.arrived <= as_of).sum()))
     funnel = make_funnel(draws, people, years, as_of)
     clients = make_clients(draws, people, funnel, as_of)
     yield "m_office", _offices()
@@ -46,9 +47,11 @@ def view_world(customers: int, seed: int, as_of: int, years: int = 1) -> Iterato
     yield "support_users", support.user_table(draws, people, clients, users, years, as_of)
     yield "support_tickets", support.ticket_table(draws, tickets, users, as_of)
     yield "support_ticket_events", support.event_table(draws, tickets, users, as_of)
+    responses = survey.make_responses(draws, everyone, clients, as_of)
+    yield "survey_responses", survey.response_table(draws, everyone, responses)
     yield "truth_people", truth.people_table(people, contacts, as_of)
-    yield "truth_person_sources", truth.sources_table(clients, contacts, users, as_of)
-    yield "truth_contactability", truth.contactability_table(people, clients, contacts, tickets, as_of)
+    yield "truth_person_sources", truth.sources_table(clients, contacts, users, responses, as_of)
+    yield "truth_contactability", truth.contactability_table(people, clients, contacts, tickets, responses, as_of)
 
 
 def _offices() -> pa.Table:

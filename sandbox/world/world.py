@@ -18,6 +18,8 @@ from sandbox.world.costs import COSTS, write_costs
 from sandbox.world.ledger_db import LedgerDatabase
 from sandbox.world.people import START
 from sandbox.world.store import State, Store, generation_name
+from sandbox.world.survey_files import FOLDER as SURVEYS
+from sandbox.world.survey_files import write_surveys
 from sandbox.world.units import DAY, EPOCH
 from sandbox.world.view import view_world
 
@@ -36,7 +38,8 @@ LEDGER_TABLES = (
 )
 SYSTEM_TABLES = ("crm_contacts", "crm_deals", "support_tickets", "support_users", "support_ticket_events")
 TRUTH_TABLES = ("people", "person_sources", "contactability", "loans")
-_FILES = frozenset((*LEDGER_TABLES, *SYSTEM_TABLES, *(f"truth_{name}" for name in TRUTH_TABLES)))
+SURVEY_TABLE = "survey_responses"
+_FILES = frozenset((*LEDGER_TABLES, *SYSTEM_TABLES, SURVEY_TABLE, *(f"truth_{name}" for name in TRUTH_TABLES)))
 _LOCK_TIMEOUT_S = 600.0
 LARGE, LARGE_YEARS = 250_000, 4
 
@@ -102,7 +105,7 @@ class World:
                 store.point(state)
             if not ours or marker is None or marker["as_of"] != as_of:
                 ledger.write_all(((name, store.table(state, name)) for name in LEDGER_TABLES), _marker(state))
-            write_costs(folder / COSTS, store.table(state, "m_loan"), _moment(state).date())
+            _write_files(store, state)
         return cls(store, ledger, url, state)
 
     @property
@@ -124,6 +127,11 @@ class World:
     def costs_file(self) -> Path:
         """The CSV file of what finance says each month cost."""
         return self._store.folder / COSTS
+
+    @property
+    def survey_folder(self) -> Path:
+        """The folder of survey exports and of a partner's list."""
+        return self._store.folder / SURVEYS
 
     @property
     def customers(self) -> int:
@@ -171,7 +179,7 @@ class World:
             state = _save(self._store, old.customers, old.seed, old.years, as_of, compared())
             self._ledger.apply(changes, _marker(state), lambda name: self._store.table(state, name))
             self._store.point(state)
-            write_costs(self.costs_file, self._store.table(state, "m_loan"), _moment(state).date())
+            _write_files(self._store, state)
             self._state, self._tables = state, {}
         return {"as_of": self.as_of.isoformat(), "version": self.version, "days": days, "changes": counted}
 
@@ -198,6 +206,12 @@ def _save(
     generation = generation_name(version, os.getpid())
     store.write(tables, generation)
     return State(customers, seed, MODEL, as_of, version, generation, years)
+
+
+def _write_files(store: Store, state: State) -> None:
+    """What people keep in files: finance's costs, surveys, a partner's list."""
+    write_costs(store.folder / COSTS, store.table(state, "m_loan"), _moment(state).date())
+    write_surveys(store.folder / SURVEYS, store.table(state, SURVEY_TABLE))
 
 
 def _moment(state: State) -> datetime:
