@@ -108,7 +108,7 @@ def source_edits(checkout: Path, name: str, table: str, about: str) -> Files:
         "ingestion/tables.py": [
             (r"^(Source = Literal\[.*)\]$", rf'\1, "{name}"]'),
             (r"^(?=TABLES: dict\[)", declared),
-            (r"^(TABLES: dict\[.*)\}$", rf'\1, "{name}": {constant}}}'),
+            (r"^(TABLES: [^\n]*\n(?:    .*\n)*)(?=\}$)", rf'\1    "{name}": {constant},\n'),
         ],
         "ingestion/load.py": [
             (

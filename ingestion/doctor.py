@@ -21,10 +21,11 @@ from ingestion.costs import CostReader
 from ingestion.ledger import REQUIRED
 from ingestion.pipeline import has_leftovers
 from ingestion.state import SourceMemory
+from ingestion.survey import SurveyReader
 from ingestion.tables import LEDGER
 from lendloop.clock import Clock
 from lendloop.doctor import Answer, Finding, probe, skew_of
-from lendloop.errors import ConfigurationError
+from lendloop.errors import ConfigurationError, LendloopError
 from lendloop.settings import SOURCES, Settings
 
 CONNECT_TIMEOUT_S = 8
@@ -184,6 +185,21 @@ def check_costs(settings: Settings) -> list[Finding]:
     except ConfigurationError as error:
         return [Finding(check="costs", state="failure", found=str(error), advice="ingestion/README.md has the columns")]
     return [Finding(check="costs", state="ok", found=found)]
+
+
+def check_survey(settings: Settings) -> list[Finding]:
+    """Whether the folder of survey exports is there, and each file opens and has the columns that it needs."""
+    if not settings.is_configured("survey"):
+        return [_not_configured("survey")]
+    advice = "ingestion/README.md has the columns"
+    try:
+        with SurveyReader.open(settings) as reader:
+            readable = reader.look()
+    except LendloopError as error:
+        return [Finding(check="survey", state="failure", found=str(error), advice=advice)]
+    if reader.faults:
+        return [Finding(check="survey", state="failure", found=fault, advice=advice) for fault in reader.faults]
+    return [Finding(check="survey", state="ok", found=f"{readable} files of people")]
 
 
 _Call = tuple[str, dict[str, str] | None, tuple[str, str] | None]

@@ -1,7 +1,7 @@
 """Loading a source into raw, start to end: what Dagster and the command line call.
 
 What belongs here: the order of the steps. What does not: how a source is read (ledger, crm,
-support, costs), what a value must be (contract), what is compared (scratch, raw), how rows are written
+support, costs, survey), what a value must be (contract), what is compared (scratch, raw), how rows are written
 (pipeline).
 
     read what raw holds (lock)  ->  read the source  ->  compare (lock)  ->  stage with dlt  ->  load (lock)
@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import duckdb
 import pyarrow as pa
@@ -41,7 +41,7 @@ from lendloop.source_status import SourceStatus, read_status, write_status
 from lendloop.warehouse import open_warehouse, warehouse_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 __all__ = ["SourceReport", "check", "load_source", "prepare_raw", "replay_quarantine"]
 
@@ -65,6 +65,17 @@ class Reader(Protocol):
     def compare_every_days(self, table: RawTable) -> int | None: ...
 
 
+@runtime_checkable
+class FilesReader(Reader, Protocol):
+    """A source of files, each of which is read whole when its content changed. See `ingestion.survey.SurveyReader`."""
+
+    contents: dict[str, str]
+    faults: list[str]
+
+    def skip(self, contents: Mapping[str, str]) -> None: ...
+    def standing(self) -> list[str]: ...
+
+
 def open_reader(source: SourceName, settings: Settings, clock: Clock) -> AbstractContextManager[Any]:
     """The reader of a source; entering it raises ConfigurationError or TransientError when it can't be read."""
     if source == "ledger":
@@ -79,6 +90,10 @@ def open_reader(source: SourceName, settings: Settings, clock: Clock) -> Abstrac
         from ingestion.costs import CostReader
 
         return CostReader.open(settings)
+    if source == "survey":
+        from ingestion.survey import SurveyReader
+
+        return SurveyReader.open(settings)
     from ingestion.support import SupportReader
 
     return SupportReader.open(settings, clock)
@@ -104,7 +119,15 @@ def load_source(source: SourceName, settings: Settings, clock: Clock) -> SourceR
             write_status(home, status.model_copy(update={"configured": True, "error": text}))
             raise
         report.duration_s = round(time.monotonic() - started, 3)
-        write_status(home, _status(read_status(home)[source], report, clock))
+        before = read_status(home)[source]
+        status = _status(before, report, clock)
+        if report.faults:
+            status = status.model_copy(
+                update={"succeeded_as_of": before.succeeded_as_of, "error": "; ".join(report.faults)}
+            )
+        write_status(home, status)
+        if report.faults:
+            raise PermanentError(f"{status.error}: what raw has of them stays, and the rest of {source} was taken")
         return report
 
 
@@ -155,6 +178,8 @@ class _Load:
         with ExitStack() as stack:
             reader: Reader = stack.enter_context(open_reader(self.source, self.settings, self.clock))
             progress = self._read_states(reader)
+            if isinstance(reader, FilesReader):
+                reader.skip(self.memory.contents if self._raw_is_as_left(progress) else {})
             scratch = Scratch(self.spool, self.clock.as_of)
             stack.callback(scratch.close)
             for one in progress:
@@ -176,6 +201,9 @@ class _Load:
             newest = max(in_raw, default=None) if not written else loaded_at
             report = self._report(scratch, progress, newest is not None and newest != self.memory.reported)
             self.memory.reported = newest
+            if isinstance(reader, FilesReader):
+                self.memory.contents = reader.contents
+                report.faults = reader.faults
         self.memory.write(self.home, self.source)
         shutil.rmtree(self.spool, ignore_errors=True)
         return report
@@ -199,6 +227,11 @@ class _Load:
                 progress.append(_Progress(table, state, whole=state.floor is None, compare=due and state.total > 0))
         return progress
 
+    def _raw_is_as_left(self, progress: list[_Progress]) -> bool:
+        """Whether raw holds what the last load left there, so that what that load remembers is still true of it."""
+        moments = [one.state.last_loaded_at for one in progress if one.state.last_loaded_at is not None]
+        return max(moments, default=None) == self.memory.reported
+
     def _is_due(self, reader: Reader, table: RawTable) -> bool:
         """Whether the keys of a table with a cursor must be compared on this business date whatever its count says."""
         every = reader.compare_every_days(table)
@@ -214,6 +247,8 @@ class _Load:
             one.source_weight = reader.weight(table)
         for batch, deleted in reader.read(table, one.state.floor):
             scratch.take(table.name, batch, deleted=deleted)
+        if isinstance(reader, FilesReader):
+            scratch.stands(table.name, reader.standing())
         one.left = scratch.settle(table.name)
         if one.whole:
             self._refuse_shrinking(scratch, one)

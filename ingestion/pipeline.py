@@ -1,4 +1,4 @@
-"""dlt: the sources `crm`, `ledger`, `support` and `costs`, and one pipeline for each into the warehouse.
+"""dlt: the sources `crm`, `ledger`, `support`, `costs` and `survey`, and one pipeline for each into the warehouse.
 
 What belongs here: everything that knows dlt. What does not: reading vendors, casting, comparing.
 
@@ -99,7 +99,11 @@ def make_source(home: Home, source: Source, deliveries: list[Delivery], moments:
         """The file of costs."""
         return _resources(dlt, deliveries, moments)
 
-    function = {"crm": crm, "ledger": ledger, "support": support, "costs": costs}[source]
+    def survey() -> Any:
+        """Survey exports and lists of partners."""
+        return _resources(dlt, deliveries, moments)
+
+    function = {"crm": crm, "ledger": ledger, "support": support, "costs": costs, "survey": survey}[source]
     return dlt.source(function, name=source, max_table_nesting=0)()
 
 

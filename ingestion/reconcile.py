@@ -59,7 +59,13 @@ ASKED: dict[str, tuple[str, ...]] = {
     "users": ("active", "updated_at"),
 }
 """The tables of CRM and support that their vendors can count, and the columns that are compared."""
-GROUPS: dict[Source, str] = {"crm": "crm", "ledger": "portfolio", "support": "support", "costs": "portfolio"}
+GROUPS: dict[Source, str] = {
+    "crm": "crm",
+    "ledger": "portfolio",
+    "support": "support",
+    "costs": "portfolio",
+    "survey": "customer",
+}
 """The consistency group for which a source's differences count."""
 MANY_DAYS = 60
 """From so many days on all are asked for."""

@@ -45,6 +45,8 @@ class SourceReport(BaseModel):
     tables: dict[str, TableCounts] = {}
     notes: list[str] = []
     """What a person should know: new columns, missing tables and columns, recovery of a killed load."""
+    faults: list[str] = []
+    """Parts of the source that could not be taken, each with the reason; raw keeps what it has of them."""
     duration_s: float = 0.0
 
     def add_up(self) -> SourceReport:

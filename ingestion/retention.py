@@ -18,7 +18,7 @@ from lendloop.warehouse import open_warehouse
 if TYPE_CHECKING:
     import duckdb
 
-KEPT_DELETED = frozenset({"m_client", "users", "contacts"})
+KEPT_DELETED = frozenset({"m_client", "users", "contacts", "response"})
 """Tables of people: a deleted record still says who is who, and a withdrawal or a do-not-contact on it still forbids."""
 
 

@@ -253,6 +253,15 @@ class Scratch:
         finally:
             self.connection.unregister("batch")
 
+    def stands(self, name: str, beginnings: list[str]) -> None:
+        """Count the live rows that raw is known to hold as shown, where their key begins so."""
+        key = quoted(self.tables[name].table.key[0])
+        self.connection.execute(
+            f"INSERT INTO seen_{name} SELECT {key} FROM known_{name} WHERE NOT is_deleted AND EXISTS ("
+            f"SELECT 1 FROM (SELECT unnest(?::VARCHAR[]) AS beginning) WHERE starts_with({key}, beginning))",
+            [beginnings],
+        )
+
     def settle(self, name: str) -> int:
         """Keep the last row of each key, drop what raw is known to hold; returns the rows left.
 

@@ -26,6 +26,8 @@ class SourceMemory(BaseModel):
     """Days that differed then without an explanation, by table: they are compared again."""
     read_at: datetime | None = None
     """When the last complete load began to read, by the machine's clock."""
+    contents: dict[str, str] = {}
+    """Of a source of files: the fingerprint of each file that the last load left in raw, by name."""
     reported: datetime | None = None
     """The newest `_loaded_at` that a report has told of: what is newer was written by a load that was killed then."""
 

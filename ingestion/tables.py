@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 ColumnType = Literal["text", "bigint", "money", "date", "timestamp", "bool", "json"]
-Source = Literal["crm", "ledger", "support", "costs"]
+Source = Literal["crm", "ledger", "support", "costs", "survey"]
 
 MONEY_PRECISION, MONEY_SCALE = 19, 6
 """Fineract stores money as DECIMAL(19,6); raw and trusted keep it so."""
@@ -393,4 +393,39 @@ COSTS: tuple[RawTable, ...] = (
     ),
 )
 
-TABLES: dict[Source, tuple[RawTable, ...]] = {"crm": CRM, "ledger": LEDGER, "support": SUPPORT, "costs": COSTS}
+SURVEY: tuple[RawTable, ...] = (
+    RawTable(
+        "survey",
+        "response",
+        ("id",),
+        {
+            "id": "text",
+            "file": "text",
+            "sheet": "text",
+            "record": "text",
+            "market": "text",
+            "first_name": "text",
+            "last_name": "text",
+            "full_name": "text",
+            "phone": "text",
+            "email": "text",
+            "date_of_birth": "date",
+            "customer_id": "text",
+            "answered_at": "timestamp",
+            "channel": "text",
+            "campaign": "text",
+            "score": "bigint",
+            "wants_contact": "bool",
+            "do_not_contact": "bool",
+        },
+        fails_closed={"do_not_contact": ("do_not_contact",), "wants_contact": ("do_not_contact",)},
+    ),
+)
+
+TABLES: dict[Source, tuple[RawTable, ...]] = {
+    "crm": CRM,
+    "ledger": LEDGER,
+    "support": SUPPORT,
+    "costs": COSTS,
+    "survey": SURVEY,
+}

@@ -19,8 +19,8 @@ from lendloop.clock import Clock, resolve_clock
 from lendloop.errors import ConfigurationError
 from lendloop.home import CHECKOUT, Home
 
-SourceName = Literal["crm", "ledger", "support", "costs"]
-SOURCES: tuple[SourceName, ...] = ("crm", "ledger", "support", "costs")
+SourceName = Literal["crm", "ledger", "support", "costs", "survey"]
+SOURCES: tuple[SourceName, ...] = ("crm", "ledger", "support", "costs", "survey")
 ENVIRONMENTS = ("local", "prod")
 _COMPANIONS = {
     "crm_url": ("crm_token",),
@@ -29,6 +29,8 @@ _COMPANIONS = {
     "slack_url": ("slack_token",),
 }
 """What a system needs beside its address."""
+_ADDRESSES: dict[SourceName, str] = {"costs": "costs_file", "survey": "survey_folder"}
+"""Where sources lie that are no server."""
 
 
 class Settings(BaseSettings):
@@ -59,6 +61,9 @@ class Settings(BaseSettings):
 
     costs_file: Path | None = None
     """A CSV file of what the business cost, which finance keeps; ingestion/README.md has its columns."""
+
+    survey_folder: Path | None = None
+    """A folder of survey exports and lists of partners (CSV, XLSX, Parquet); ingestion/README.md has their columns."""
 
     lag_minutes: int = 60
     """How far behind the newest row a source is read again, for late commits."""
@@ -107,7 +112,7 @@ class Settings(BaseSettings):
 
     def is_configured(self, source: SourceName) -> bool:
         """Whether a source's address is set; one that is not is shown so and never an error."""
-        return getattr(self, "costs_file" if source == "costs" else f"{source}_url") is not None
+        return getattr(self, _ADDRESSES.get(source, f"{source}_url")) is not None
 
     def require_companions(self) -> None:
         """Raise ConfigurationError that names, at once, what each system whose address is set still lacks."""

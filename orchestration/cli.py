@@ -123,7 +123,7 @@ def site(
 
 @app.command()
 def replay(
-    source: Annotated[str, typer.Argument(help="crm, ledger, support or costs")],
+    source: Annotated[str, typer.Argument(help="crm, ledger, support, costs or survey")],
     table: Annotated[str | None, typer.Option(help="Only this raw table.")] = None,
     as_json: Json = False,
 ) -> None:

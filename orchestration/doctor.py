@@ -8,7 +8,7 @@ from functools import partial
 import dagster as dg
 
 from activation.doctor import check_blueshift, check_deliveries, check_mail, check_ops, check_slack
-from ingestion.doctor import check_costs, check_crm, check_dlt_state, check_ledger, check_support
+from ingestion.doctor import check_costs, check_crm, check_dlt_state, check_ledger, check_support, check_survey
 from lendloop.doctor import Check, Finding, run_checks
 from lendloop.doctor import files as on_disk
 from lendloop.doctor.environment import check_settings, check_versions
@@ -44,6 +44,7 @@ def _checks(settings: Settings) -> dict[str, Check]:
         "crm": check_crm,
         "support": _support,
         "costs": check_costs,
+        "survey": check_survey,
         "blueshift": check_blueshift,
         "slack": check_slack,
         "mail": check_mail,

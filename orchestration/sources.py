@@ -20,6 +20,7 @@ SYSTEMS: dict[Source, tuple[str, str]] = {
     "ledger": ("fineract", "The loan ledger (Apache Fineract's tables, read by SQL)."),
     "support": ("zendesk", "Support (Zendesk): tickets, users, ticket events."),
     "costs": ("csv", "What the business cost by month, market and kind: a CSV file that finance keeps."),
+    "survey": ("excel", "Survey exports and lists of partners: a folder of CSV, XLSX and Parquet files."),
 }
 
 

