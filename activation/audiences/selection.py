@@ -29,7 +29,7 @@ from activation.audiences.readers import (
 )
 from lendloop.clock import Clock
 from lendloop.errors import PermanentError
-from lendloop.settings import Settings
+from lendloop.settings import Settings, SourceName
 from lendloop.source_status import SourceStatus
 from lendloop.standing import read_standing
 
@@ -37,11 +37,17 @@ HASH_VERSION = "1"
 """Of the canonical payload; a new one re-sends everybody, which the full-sync guard asks about."""
 REASON_ORDER = (
     "no_contact_point", "no_consent", "no_sure_link", "opt_out", "deceased", "fraud", "dispute", "complaint", "hardship",
-    "crm_absent", "crm_stale", "support_absent", "support_stale", "ledger_absent", "ledger_stale", "once", "hold_out",
+    "crm_absent", "crm_stale", "support_absent", "support_stale", "ledger_absent", "ledger_stale",
+    "survey_absent", "survey_stale", "once", "hold_out",
 )  # fmt: skip
 _ASKED = ("opt_out", "deceased", "fraud", "dispute", "complaint", "hardship", "once", "hold_out")
 """Reasons that end a membership on purpose, however many they are; so does a consent that says no."""
-_GROUPS_OF_SOURCE = {"crm": ("customer", "crm"), "support": ("support",), "ledger": ("portfolio",)}
+_GROUPS_OF_SOURCE = {
+    "crm": ("customer", "crm"),
+    "support": ("support",),
+    "ledger": ("portfolio",),
+    "survey": ("customer",),
+}
 
 
 BEHIND_EVERY_AUDIENCE = (
@@ -132,7 +138,7 @@ def _basis(
     statuses: Mapping[str, SourceStatus],
 ) -> str:
     """What this selection rests on. One that changed what the audience remembers rests on nothing that still stands."""
-    wanted = [*audience.rests_on.items(), *audience.requires.items()]
+    wanted = [*audience.rests_on.items(), *_required(audience, statuses).items()]
     freshness = {
         f"{source} within {hours:g} h": _freshness(source, hours, selection, statuses, clock)
         for source, hours in wanted
@@ -156,6 +162,14 @@ def _freshness(
         return "absent"
     oldest = min(moment for moment in seen if moment is not None)
     return "stale" if clock.as_of - oldest > timedelta(hours=max_age_hours) else "fresh"
+
+
+def _required(audience: Audience, statuses: Mapping[str, SourceStatus]) -> dict[SourceName, float]:
+    """What the audience requires, and files of people where there are any: in one that could not be read may stand a no."""
+    files = statuses.get("survey")
+    if files is None or not files.configured:
+        return audience.requires
+    return {"survey": audience.requires["crm"], **audience.requires}
 
 
 def _load_candidates(
@@ -206,7 +220,7 @@ def _decide(
     """`decision`: each candidate's reasons for being held back, in the order of `REASON_ORDER`."""
     unread: dict[str, str] = {
         source: state
-        for source, hours in audience.requires.items()
+        for source, hours in _required(audience, statuses).items()
         if (state := _freshness(source, hours, selection, statuses, clock)) != "fresh"
     }
     permission = (

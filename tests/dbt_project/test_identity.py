@@ -24,6 +24,7 @@ SELECT = (
     "+map_customer_source",
     "+dim_customer",
     "+fct_suppression",
+    "+dim_contact_permission",
     "+customer_contact",
 )
 
@@ -58,6 +59,10 @@ def contact(number: int, first: str, last: str, **more: Any) -> dict[str, Any]:
 
 def user(number: int, name: str, **more: Any) -> dict[str, Any]:
     return {"id": number, "name": name, "role": "end-user", "created_at": MADE, "updated_at": MADE, **more}
+
+
+def response(number: str, name: str | None, **more: Any) -> dict[str, Any]:
+    return {"id": number, "file": "a", "full_name": name, "market": "NG", "answered_at": MADE, **more}
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +116,19 @@ def lab(make_lab: Callable[[str], Lab]) -> Lab:
             user(203, "Sade Obi", phone="+2348031234572"),
             user(204, "Somebody Else", phone="+2348031234571"),
             user(205, "An Agent", role="agent"),
+        ],
+    )
+    lab.load(
+        "raw_survey.response",
+        [
+            # a number that a sheet took for one, of somebody whom the ledger knows
+            response("a#1", "Bola Ade", phone="8031234571", date_of_birth=BORN, wants_contact=True),
+            # somebody whom only a file knows, and who would be written to
+            response("a#2", "Ama Mensah", phone="08037777777", email="ama@example.org", wants_contact=True),
+            # a no of nobody in particular, for the phone of two
+            response("a#3", None, phone="2348031234568", wants_contact=False),
+            # a plan whose numbers need the zero that the sheet dropped
+            response("a#4", "Awa Koné", phone="701020304", market="CI"),
         ],
     )
     lab.build(*SELECT)
@@ -170,10 +188,41 @@ def test_invalid_contacts_are_no_contacts(lab: Lab) -> None:
     assert lab.one("select count(*) from gray.int_contact_point where not is_valid") == 2
 
 
+def test_people_in_files_are_found_whatever_a_sheet_made_of_their_number(lab: Lab) -> None:
+    assert together(lab, "ledger:6", "survey:a#1")
+    assert lab.one("select value from gray.int_contact_point where raw_text = '701020304'") == "+2250701020304"
+
+
+def test_who_is_in_a_file_only_is_shown_and_is_neither_customer_nor_reachable(lab: Lab) -> None:
+    assert {"survey:a#2"} in people(lab)
+    found = "select person_key from trusted.map_customer_source where source_id = 'a#2'"
+    assert lab.one(f"select count(*) from trusted.dim_customer where person_key in ({found})") == 0
+    assert lab.one(f"select count(*) from contacts.customer_contact where person_key in ({found})") == 0
+    assert lab.one(f"select count(*) from trusted.dim_contact_permission where person_key in ({found})") == 0
+
+
+def test_a_file_gives_a_customer_no_address_and_no_permission(lab: Lab) -> None:
+    assert lab.one("select count(*) from contacts.customer_contact where source = 'survey'") == 0
+    assert lab.one("select count(*) from trusted.dim_contact_permission where is_permitted") == 0
+
+
+def test_a_no_in_a_file_reaches_everyone_who_has_the_phone(lab: Lab) -> None:
+    assert lab.rows(
+        "select distinct s.reason, s.via, m.source || ':' || m.source_id from trusted.fct_suppression s"
+        " join trusted.map_customer_source m using (person_key) where s.source = 'survey' and s.source_id = 'a#3'"
+        " order by all"
+    ) == [
+        ("opt_out", "own", "survey:a#3"),
+        ("opt_out", "shared_phone", "crm:103"),
+        ("opt_out", "shared_phone", "ledger:2"),
+        ("opt_out", "shared_phone", "ledger:3"),
+    ]
+
+
 def test_a_flag_on_one_record_reaches_the_whole_person_and_nobody_by_chance(lab: Lab) -> None:
     assert lab.rows(
         "select distinct s.reason, s.via, m.source_id from trusted.fct_suppression s"
-        " join trusted.map_customer_source m using (person_key) order by all"
+        " join trusted.map_customer_source m using (person_key) where s.source = 'crm' order by all"
     ) == [("fraud", "own", "1"), ("fraud", "own", "101"), ("fraud", "own", "102")]
 
 
@@ -190,14 +239,17 @@ def test_hashes_are_keyed_and_the_same_for_every_spelling_of_a_number(lab: Lab) 
 
 
 @pytest.mark.slow
-def test_keys_stay_when_records_join_and_closed_links_are_kept(lab: Lab) -> None:
+def test_keys_stay_when_records_join_closed_links_are_kept_and_a_no_outlives_its_file(lab: Lab) -> None:
     """The links are of a home that is older than their column `created_at`."""
+    held = "select distinct person_key from trusted.fct_suppression where source = 'survey' order by 1"
+    held_before = lab.rows(held)
     with lab.connect() as con:
         con.execute("alter table trusted.map_customer_source drop column created_at")
     (before,) = lab.rows("select person_key from trusted.map_customer_source where source_id = '107'")
     lab.set_clock(date(2026, 4, 1))
     lab.load("raw_ledger.m_client", [client(11, "Emeka", "Uche", mobile_no="+2348035555555")])
     lab.delete("raw_crm.contacts", ["108"])
+    lab.delete("raw_survey.response", ["a#3"])
     lab.build(*SELECT)
     assert lab.rows(
         "select person_key from trusted.map_customer_source where source = 'ledger' and source_id = '11'"
@@ -208,6 +260,8 @@ def test_keys_stay_when_records_join_and_closed_links_are_kept(lab: Lab) -> None
     assert lab.rows("select valid_to, valid_from from trusted.map_customer_source where source_id = '107'") == [
         (None, MADE.date())
     ]
+    assert lab.rows("select valid_to from trusted.map_customer_source where source_id = 'a#3'") == [(date(2026, 4, 1),)]
+    assert lab.rows(held) == held_before != []
 
 
 @pytest.mark.slow
@@ -318,6 +372,7 @@ def test_decisions_join_and_part_people_and_what_they_did_can_be_undone(asked: A
 @pytest.mark.slow
 def test_a_record_that_says_something_else_is_compared_again_and_one_that_is_gone_forgotten(asked: Asked) -> None:
     asked.lab.load("raw_crm.contacts", [contact(303, "Zainab", "Bello", phone="08031110003")])
+    asked.lab.load("raw_survey.response", [response("a%2Cb.csv#1", "Zainab Belo", phone="08031119999")])
     asked.build()
     assert (
         asked.lab.rows("select one, other from gray.int_identity_match where one <> other and other = 'crm:303'") == []
@@ -325,3 +380,19 @@ def test_a_record_that_says_something_else_is_compared_again_and_one_that_is_gon
     incremental = asked.lab.rows("select * from gray.int_identity_match order by all")
     asked.lab.build("--full-refresh", "--select", "int_identity_match")
     assert asked.lab.rows("select * from gray.int_identity_match order by all") == incremental
+
+
+@pytest.mark.slow
+def test_decisions_about_people_in_files_hold_and_can_be_undone(asked: Asked) -> None:
+    record, customer = "survey:a%2Cb.csv#1", "crm:303"
+    before = asked.now()
+    assert before["a%2Cb.csv#1"] != before["303"]
+    asked.lab.set_clock(date(2026, 4, 4))
+    decide(asked.settings, f"{record},{customer}", "same", by="Ada", because="called")
+    asked.build()
+    assert asked.now()["a%2Cb.csv#1"] == asked.now()["303"]
+    merge = next(event for event in events(asked.settings) if event.kind == "merge" and event.records == [record])
+    asked.lab.set_clock(date(2026, 4, 5))
+    undo(asked.settings, merge.event, by="Bo", because="another Zainab")
+    asked.build()
+    assert asked.now() == before

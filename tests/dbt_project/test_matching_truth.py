@@ -67,6 +67,53 @@ def test_nearly_all_pairs_of_one_persons_records_are_found(judged: duckdb.DuckDB
 
 
 @pytest.mark.slow
+def test_people_in_files_are_found_as_well_as_others_and_nobody_else_is_taken_for_them(
+    judged: duckdb.DuckDBPyConnection,
+) -> None:
+    pairs, found = judged.execute(
+        "select count(*), count(*) filter (a.person_key = b.person_key) from known a join known b"
+        " on a.person_id = b.person_id and a.source = 'survey' and b.source <> 'survey'"
+    ).fetchall()[0]
+    assert pairs > 100
+    assert found / pairs >= 0.97
+    joined, right = judged.execute(
+        "select count(*), count(*) filter (a.person_id = b.person_id) from known a join known b"
+        " on a.person_key = b.person_key and a.source = 'survey' and a.source || a.source_id <> b.source || b.source_id"
+    ).fetchall()[0]
+    assert right / joined >= 0.999
+
+
+@pytest.mark.slow
+def test_who_is_in_a_file_only_is_no_customer(judged: duckdb.DuckDBPyConnection) -> None:
+    only = (
+        "select person_key from known group by person_key having bool_and(source = 'survey')"
+        " and bool_and(person_id not in (select person_id from known where source <> 'survey'))"
+    )
+    assert one(judged, f"select count(*) from ({only})") != 0
+    for table in ("trusted.dim_customer", "contacts.customer_contact", "contacts.customer_profile"):
+        assert one(judged, f"select count(*) from {table} where person_key in ({only})") == 0, table
+
+
+@pytest.mark.slow
+def test_a_no_in_a_file_holds_back_whom_nothing_else_would(judged: duckdb.DuckDBPyConnection) -> None:
+    said = "select source_id from known join raw_survey.response r on source = 'survey' and source_id = r.id"
+    no = f"{said} where r.do_not_contact or not r.wants_contact"
+    assert one(judged, f"select count(*) from ({no})") != 0
+    missed = judged.execute(
+        f"select person_id from known where person_id in (select person_id from known where source_id in ({no}))"
+        " and person_key not in (select person_key from trusted.fct_suppression where reason = 'opt_out')"
+    ).fetchall()
+    assert missed == []
+    by_file_alone = (
+        "select count(*) from truth_contactability t where t.why_not = 'opt_out' and t.person_id in"
+        " (select person_id from known join trusted.fct_suppression s using (person_key) where s.source = 'survey')"
+        " and t.person_id not in (select person_id from known join trusted.fct_suppression s using (person_key)"
+        " where s.source = 'crm')"
+    )
+    assert one(judged, by_file_alone) != 0
+
+
+@pytest.mark.slow
 def test_what_is_asked_of_people_is_worth_asking(judged: duckdb.DuckDBPyConnection) -> None:
     right, asked = judged.execute(
         "select count(*) filter (a.person_id = b.person_id), count(*) from gray.int_identity_review r"

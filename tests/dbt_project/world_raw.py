@@ -9,6 +9,9 @@ import duckdb
 import pyarrow as pa
 from dbt_lab import DECLARED, SQL_TYPES, Lab
 
+from ingestion.survey import SurveyReader
+from ingestion.tables import SURVEY
+from lendloop.settings import load_settings
 from sandbox.world import World
 
 CONTACT_NAMES = {
@@ -43,10 +46,20 @@ def load_world(lab: Lab, world: World) -> None:
     for part in ("tickets", "users", "ticket_events"):
         lab.load(f"raw_support.{part}", _logical(world.table(f"support_{part}"), f"raw_support.{part}", {}))
     lab.load("raw_costs.cost", _costs(world))
+    lab.load("raw_survey.response", survey_rows(world))
     with lab.connect() as con:
         con.execute("update raw_crm.contacts set _deleted_at = _loaded_at where is_archived")
         con.execute("update raw_crm.deals set _deleted_at = _loaded_at where is_archived")
     lab.set_clock(world.as_of)
+
+
+def survey_rows(world: World) -> pa.Table:
+    """The files of the world's survey folder as ingestion takes them in; what can't be read is NULL."""
+    [table] = SURVEY
+    with SurveyReader.open(load_settings(_env_file=None, survey_folder=world.survey_folder)) as reader:
+        rows = pa.concat_tables([batch for batch, _ in reader.read(table, None) if isinstance(batch, pa.Table)])
+    assert reader.faults == []
+    return _logical(rows, "raw_survey.response", {})
 
 
 def _costs(world: World) -> list[dict[str, Any]]:

@@ -45,14 +45,14 @@ OUTSTANDING = "raw_ledger.m_loan.principal_outstanding_derived"
         ("trusted.dim_customer.phone_hash", [
             "gray.markets.market", "gray.markets.phone_region", "raw_crm.contacts.email", "raw_crm.contacts.phone",
             "raw_ledger.m_client.email_address", "raw_ledger.m_client.mobile_no", "raw_support.users.email",
-            "raw_support.users.phone",
+            "raw_support.users.phone", "raw_survey.response.email", "raw_survey.response.phone",
         ]),
         # the hash of a key that is made of text and of the key in each system
-        ("trusted.fct_loan.person_key", ["raw_crm.contacts.id", "raw_ledger.m_client.id", "raw_support.users.id"]),
+        ("trusted.fct_loan.person_key", ["raw_crm.contacts.id", "raw_ledger.m_client.id", "raw_support.users.id", "raw_survey.response.id"]),
         # a window
         ("trusted.fct_loan.loan_number", [
             "raw_crm.contacts.id", "raw_ledger.m_client.id", "raw_ledger.m_loan.disbursedon_date",
-            "raw_ledger.m_loan.id", "raw_support.users.id",
+            "raw_ledger.m_loan.id", "raw_support.users.id", "raw_survey.response.id",
         ]),
         # a CASE over a code
         ("trusted.fct_account_transaction.transaction_type", [

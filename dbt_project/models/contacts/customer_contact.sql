@@ -2,7 +2,7 @@ with records as (
     select
         person_key, source, source_id, phone, phone_hash, email, email_hash, updated_at
     from {{ ref('int_person_record') }}
-    where not is_deleted and source <> 'support'
+    where not is_deleted and source in ('crm', 'ledger')
 ),
 
 addresses as (

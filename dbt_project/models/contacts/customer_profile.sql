@@ -1,7 +1,7 @@
 with records as (
     select person_key, source, source_id, source_order, first_name, last_name, language, updated_at
     from {{ ref('int_person_record') }}
-    where not is_deleted
+    where not is_deleted and source <> 'survey'
 ),
 
 customers as (

@@ -15,6 +15,7 @@ import pytest
 from activation.audiences import Audience, SyncReport, sync_audience
 from activation.audiences.definition import HoldOut
 from activation.audiences.store import store_path
+from lendloop.source_status import SourceStatus
 from tests.activation.audiences.lender import PublishedLender
 
 Sync = Callable[[str], SyncReport]
@@ -140,6 +141,21 @@ def test_a_stale_exclusion_source_adds_nobody_keeps_members_and_still_lets_withd
     assert set(exported(lender, "approved_not_accepted")) == {"stays"}
     lender.move_on(0.1)
     assert sync("approved_not_accepted").added == 1
+
+
+def test_files_that_could_not_be_read_add_nobody_where_files_are_read_at_all(
+    lender: PublishedLender, sync: Sync
+) -> None:
+    lender.approved(lender.person("p"))
+    lender.status["survey"] = SourceStatus(source="survey")
+    assert sync("approved_not_accepted").desired == 1
+    lender.status["survey"] = SourceStatus(source="survey", configured=True)
+    assert sync("approved_not_accepted").held_back == {"survey_absent": 1}
+    earlier = lender.as_of - timedelta(hours=37)
+    lender.status["survey"] = SourceStatus(source="survey", configured=True, succeeded_as_of=earlier)
+    assert sync("approved_not_accepted").held_back == {"survey_stale": 1}
+    lender.status["survey"] = SourceStatus(source="survey", configured=True, succeeded_as_of=lender.as_of)
+    assert sync("approved_not_accepted").desired == 1
 
 
 def test_a_group_whose_audit_failed_is_as_old_as_what_readers_see_of_it(lender: PublishedLender, sync: Sync) -> None:

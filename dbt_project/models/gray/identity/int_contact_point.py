@@ -19,11 +19,15 @@ NOT_DIALLED = re.compile(r"[^0-9+A-Za-z]")
 def phone_value(text, market, regions):
     """E.164, or None. A record of no known market counts only when exactly one market's plan fits.
 
-    A leading 00 is tried as + too: people write it so where their own network dials otherwise.
+    A leading 00 is tried as + too: people write it so where their own network dials otherwise. A sheet that takes a
+    number for one drops the zero in front, which some plans need: it is tried where the market is known.
     """
     found = set()
     for region in [regions[market]] if market in regions else sorted(regions.values()):
-        for spelling in [text, "+" + text[2:]] if text.startswith("00") else [text]:
+        more = (
+            ["+" + text[2:]] if text.startswith("00") else ["0" + text] if market in regions and text.isdigit() else []
+        )
+        for spelling in [text, *more]:
             try:
                 number = phonenumbers.parse(spelling, region)
             except phonenumbers.NumberParseException:

@@ -16,7 +16,7 @@ select
     sources.record_key,
     sources.source,
     sources.source_id,
-    case sources.source when 'ledger' then 1 when 'crm' then 2 else 3 end as source_order,
+    case sources.source when 'ledger' then 1 when 'crm' then 2 when 'support' then 3 else 4 end as source_order,
     sources.market,
     sources.first_name,
     sources.last_name,

@@ -22,6 +22,12 @@ users as (
     from {{ ref('stg_support__users') }}
 ),
 
+responses as (
+    select
+        response_id, market, first_name, last_name, date_of_birth, phone, email, ledger_client_id, said_at, is_deleted
+    from {{ ref('stg_survey__responses') }}
+),
+
 markets as (
     select market from {{ ref('markets') }}
 )
@@ -93,3 +99,26 @@ select
     users.is_deleted
 from users
 left join client_markets on users.ledger_client_id = client_markets.client_id
+
+union all
+
+select
+    'survey:' || responses.response_id,
+    'survey',
+    responses.response_id,
+    coalesce(markets.market, client_markets.market, 'ZZ'),
+    responses.first_name,
+    responses.last_name,
+    responses.date_of_birth,
+    responses.phone,
+    responses.email,
+    cast(null as varchar),
+    responses.ledger_client_id,
+    cast(null as varchar),
+    responses.said_at,
+    cast(responses.said_at as date),
+    responses.said_at,
+    responses.is_deleted
+from responses
+left join markets on responses.market = markets.market
+left join client_markets on responses.ledger_client_id = client_markets.client_id

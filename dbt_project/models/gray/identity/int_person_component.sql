@@ -29,7 +29,7 @@ known as (
         records.first_name_key, records.last_name_key, records.phone, records.email, components.component
     from records
     inner join components on records.record_key = components.record_key
-    where records.source <> 'support'
+    where records.source in ('ledger', 'crm')
 ),
 
 shared as (

@@ -1,12 +1,20 @@
 with members as (
     select record_key, person_key, source, source_id, is_deleted
     from {{ ref('int_person_record') }}
-    where source = 'crm'
+    where source in ('crm', 'survey')
 ),
 
 contacts as (
     select contact_id, sms_consent, sms_consent_at, email_consent, email_consent_at, is_do_not_contact, updated_at
     from {{ ref('stg_crm__contacts') }}
+),
+
+-- of a file only a no counts
+refusals as (
+    select responses.response_id, channels.channel, responses.said_at
+    from {{ ref('stg_survey__responses') }} as responses
+    cross join (select 'sms' as channel union all select 'email') as channels
+    where responses.is_do_not_contact
 ),
 
 said as (
@@ -20,7 +28,7 @@ said as (
         contacts.updated_at,
         members.is_deleted
     from members
-    inner join contacts on members.source_id = contacts.contact_id
+    inner join contacts on members.source = 'crm' and members.source_id = contacts.contact_id
     union all
     select
         members.record_key,
@@ -32,7 +40,19 @@ said as (
         contacts.updated_at,
         members.is_deleted
     from members
-    inner join contacts on members.source_id = contacts.contact_id
+    inner join contacts on members.source = 'crm' and members.source_id = contacts.contact_id
+    union all
+    select
+        members.record_key,
+        members.person_key,
+        refusals.channel,
+        cast(null as boolean),
+        cast(null as timestamp with time zone),
+        true,
+        refusals.said_at,
+        members.is_deleted
+    from members
+    inner join refusals on members.source = 'survey' and members.source_id = refusals.response_id
 ),
 
 identifiers as (

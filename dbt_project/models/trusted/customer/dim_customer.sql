@@ -1,8 +1,10 @@
+-- who is in a file only is nobody's customer
 with records as (
     select
         record_key, person_key, source, source_id, source_order, market, phone_hash, email_hash, since, updated_at,
         is_deleted
     from {{ ref('int_person_record') }}
+    where source <> 'survey'
 ),
 
 contacts as (

@@ -3,6 +3,10 @@ with contacts as (
     from {{ ref('stg_crm__contacts') }}
 ),
 
+responses as (
+    select response_id, is_do_not_contact, said_at from {{ ref('stg_survey__responses') }}
+),
+
 flagged as (
     select 'crm:' || contact_id as record_key, contact_id as source_id, 'opt_out' as reason, updated_at as since
     from contacts
@@ -21,7 +25,15 @@ flagged as (
     where has_dispute
 ),
 
-{{ suppression_reach('flagged', 'reached') }}
+opted_out as (
+    select 'survey:' || response_id as record_key, response_id as source_id, 'opt_out' as reason, said_at as since
+    from responses
+    where is_do_not_contact
+),
+
+{{ suppression_reach('flagged', 'reached') }},
+
+{{ suppression_reach('opted_out', 'reached_by_file') }}
 
 select
     person_key,
@@ -31,3 +43,12 @@ select
     source_id,
     since
 from reached
+union all
+select
+    person_key,
+    reason,
+    via,
+    'survey',
+    source_id,
+    since
+from reached_by_file
