@@ -182,12 +182,12 @@ class _Vendor:
             moments = connection.execute(
                 f"SELECT epoch_us(created_at) AS us FROM {relation} WHERE _deleted_at IS NULL AND created_at IS NOT NULL"
                 " ORDER BY us"
-            ).to_arrow_table()["us"]
+            ).fetchnumpy()["us"]
             written = connection.execute(
                 f"SELECT DISTINCT created_at::DATE FROM {relation} WHERE created_at IS NOT NULL"
                 f" AND _loaded_at = (SELECT max(_loaded_at) FROM {relation})"
             ).fetchall()
-        self.held = _Held(array("q", moments.to_numpy().tobytes()))
+        self.held = _Held(array("q", moments.tobytes()))
         self.settled = self._settled(loaded[0][0])
         if on is not None:
             self._one_day(_start(on))
