@@ -179,15 +179,15 @@ class _Vendor:
             if not loaded:
                 comparison.not_compared = "nothing was loaded yet"
                 return
-            moments = connection.execute(
+            moments = connection.sql(
                 f"SELECT epoch_us(created_at) AS us FROM {relation} WHERE _deleted_at IS NULL AND created_at IS NOT NULL"
                 " ORDER BY us"
-            ).fetchnumpy()["us"]
+            ).to_arrow_table()
             written = connection.execute(
                 f"SELECT DISTINCT created_at::DATE FROM {relation} WHERE created_at IS NOT NULL"
                 f" AND _loaded_at = (SELECT max(_loaded_at) FROM {relation})"
             ).fetchall()
-        self.held = _Held(array("q", moments.tobytes()))
+        self.held = _Held(array("q", moments.column("us").to_numpy().tobytes()))
         self.settled = self._settled(loaded[0][0])
         if on is not None:
             self._one_day(_start(on))
