@@ -115,7 +115,7 @@ def _check(event: dg.DagsterEvent, run: dg.DagsterRun) -> PipelineFailure | None
     said = details.get("error") or details.get("message") or details.get("stale") or details.get("errors") or ""
     return PipelineFailure(
         key=f"check:{asset}:{evaluation.check_name}",
-        kind="check",
+        kind="hint" if is_hint else "check",
         message=f"{evaluation.check_name} of {asset}"
         + (f" (for {details[STEWARD]})" if STEWARD in details else "")
         + (f": {said}" if said else ""),

@@ -155,7 +155,8 @@ class _Advance:
         details = {"message": row.message.strip().splitlines()[0][:300] if row.message.strip() else "no message"}
         times = Decimal(row.occurrences)
         measured = Measured(known, details | {"address": address, "kind": row.kind}, times, Decimal(0), times)
-        return Entity(row.key, measured, "critical", row.resolved_at is None, row.unseen)
+        severity = "warning" if row.kind == "hint" else "critical"
+        return Entity(row.key, measured, severity, row.resolved_at is None, row.unseen)
 
     def _is_first(self, subject: Subject) -> bool:
         """Whether no evaluation that could be made has reached the alerts yet."""

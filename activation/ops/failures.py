@@ -20,12 +20,13 @@ class PipelineFailure(BaseModel):
     `key` names the part that failed (asset key and step), the same at each report. `rules`, `sources` and
     `datasets` (`trusted.fct_loan`) are what it makes unreliable: the data alerts of every rule that is named,
     or needs one of them, are inhibited and none of them closes meanwhile. `message` must carry no personal data.
+    A `hint` is a check that says that something may be wrong: its alert is a warning.
     """
 
     model_config = ConfigDict(frozen=True)
 
     key: str
-    kind: Literal["asset", "run", "sensor", "check", "source", "rule"] = "asset"
+    kind: Literal["asset", "run", "sensor", "check", "hint", "source", "rule"] = "asset"
     message: str = ""
     link: str | None = None
     rules: tuple[str, ...] = ()

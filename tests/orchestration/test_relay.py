@@ -25,7 +25,7 @@ from activation.ops.tables import pipeline_failure
 from lendloop.clock import Clock
 from lendloop.settings import Settings, load_settings
 from orchestration.instance import open_instance
-from orchestration.names import STEWARD
+from orchestration.names import AS_USUAL, STEWARD
 from orchestration.relay import relay_events
 
 CLOCK = Clock(datetime(2026, 7, 1, 18, tzinfo=UTC))
@@ -79,6 +79,22 @@ def test_a_failed_check_opens_an_alert_and_its_next_success_resolves_it(
     assert told == "is_whole of loans (for data-platform): 3 loans have no client"
     run(instance)
     assert alerts(instance, settings) == {"check:loans:is_whole": "resolved"}
+
+
+def test_what_may_be_wrong_is_told_as_a_warning_and_what_is_wrong_as_critical(
+    instance: dg.DagsterInstance, settings: Settings
+) -> None:
+    @dg.asset(name="visits", check_specs=[dg.AssetCheckSpec(name, asset="visits") for name in (AS_USUAL, "is_whole")])
+    def visits() -> Iterator[Any]:
+        yield dg.MaterializeResult()
+        for name in (AS_USUAL, "is_whole"):
+            yield dg.AssetCheckResult(check_name=name, passed=False)
+
+    dg.materialize([visits], instance=instance)
+    relay_events(instance, settings, CLOCK)
+    advance_alerts(settings, [], load_routes(settings.definitions), CLOCK)
+    told = {alert["entity"]: alert["severity"] for alert in alert_status(settings)}
+    assert told == {f"check:visits:{AS_USUAL}": "warning", "check:visits:is_whole": "critical"}
 
 
 def test_a_check_that_failed_and_recovered_between_two_looks_leaves_no_open_alert(
