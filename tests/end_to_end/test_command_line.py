@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from lendloop.settings import SOURCES
 from tests.end_to_end.installation import Installation
 
 
@@ -51,7 +52,7 @@ def test_status_of_a_new_installation_says_that_nothing_is_there(bare: Installat
     done = bare.lendloop("status", "--json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
-    assert [source["state"] for source in report["sources"]] == ["not configured"] * 4
+    assert [source["state"] for source in report["sources"]] == ["not configured"] * len(SOURCES)
     assert report["datasets"] == []
 
 
@@ -79,6 +80,6 @@ def test_check_names_the_file_and_the_fault_of_a_definition(bare: Installation, 
 def test_without_any_source_a_pass_builds_empty_zones_and_says_what_is_not_configured(bare: Installation) -> None:
     bare.environment["LENDLOOP_AS_OF"] = "2026-06-30"
     report = bare.run()
-    assert [source["state"] for source in report["sources"]] == ["not configured"] * 4
+    assert [source["state"] for source in report["sources"]] == ["not configured"] * len(SOURCES)
     assert bare.query("select count(*) from trusted.fct_loan") == [(0,)]
     assert report["failures"] == []
