@@ -166,7 +166,9 @@ class SupportReader:
         """
         total, found = self.count(table, first, end), 0
         path, kind = "api/v2/search/export.json", table.name.removesuffix("s")
-        asked: dict[str, Any] = {"query": _created(first, end), "filter[type]": kind, "page[size]": SEARCH_ROWS}
+        # the query is a required parameter, which an empty one is not
+        query = f"type:{kind} {_created(first, end)}".strip()
+        asked: dict[str, Any] = {"query": query, "filter[type]": kind, "page[size]": SEARCH_ROWS}
 
         def following(answer: Body) -> Request | None:
             meta = answer.get("meta") or {}
