@@ -96,4 +96,4 @@ def test_the_ledger_and_the_truth_are_where_the_settings_say(served: tuple[Runni
     engine.dispose()
     truth = httpx.get(f"{server.base_url}/truth.json", timeout=60).json()
     assert len(truth["people"]) >= 300
-    assert {row["source"] for row in truth["person_sources"]} == {"crm", "ledger", "support"}
+    assert {row["source"] for row in truth["person_sources"]} == {"crm", "ledger", "support", "survey"}
