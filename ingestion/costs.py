@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from ingestion.stream import Stream
 from ingestion.tables import RawTable
+from ingestion.whole import ReadWhole
 from lendloop.errors import ConfigurationError, TransientError
 from lendloop.settings import Settings
 
@@ -29,10 +30,8 @@ BEYOND = "_beyond"
 _MONTH = re.compile(r"\d{4}-\d{2}")
 
 
-class CostReader:
+class CostReader(ReadWhole):
     """The file's lines. Open it with `with CostReader.open(settings)`."""
-
-    lists_keys = False
 
     def __init__(self, lines: list[dict[str, str | None]]) -> None:
         self.lines = lines
@@ -65,28 +64,6 @@ class CostReader:
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise TransientError(f"{path} can't be read ({error}): nothing was taken of it") from error
         yield cls(lines)
-
-    def has(self, table: RawTable) -> bool:
-        return True
-
-    def follows_cursor(self, table: RawTable) -> bool:
-        return False
-
-    def compare_every_days(self, table: RawTable) -> int | None:
-        """Not needed: the file is read whole."""
-        return None
-
-    def weight(self, table: RawTable) -> int | None:
-        """Not needed: the file is read whole."""
-        return None
-
-    def keys(self, table: RawTable) -> Iterator[pa.Table | Stream]:
-        """Not used: the file is read whole."""
-        return iter(())
-
-    def by_key(self, table: RawTable, keys: pa.Table) -> Iterator[pa.Table | Stream]:
-        """Not used: the file is read whole."""
-        return iter(())
 
     def read(self, table: RawTable, floor: datetime | int | None) -> Iterator[tuple[pa.Table | Stream, bool]]:
         """Every line, in one batch of texts; none for an empty file."""

@@ -28,6 +28,7 @@ from ingestion.columns import UNREADABLE, as_text
 from ingestion.files import BATCH_ROWS, FileFaultError, Sheet, is_table, sheets_of
 from ingestion.stream import Stream
 from ingestion.tables import RawTable
+from ingestion.whole import ReadWhole
 from lendloop.errors import ConfigurationError, TransientError
 from lendloop.settings import Settings
 
@@ -62,13 +63,11 @@ _EXACT = 2**53
 _LIKE_AN_ADDRESS = re.compile(r".*@.*|(\D*\d){9}.*", re.DOTALL)
 
 
-class SurveyReader:
+class SurveyReader(ReadWhole):
     """The rows of the folder's files. Open it with `with SurveyReader.open(settings)`.
 
     After `read`, `contents` has the fingerprint of each file whose rows are in raw then, `faults` names the files that could not be taken.
     """
-
-    lists_keys = False
 
     def __init__(self, paths: list[Path], hash_key: Callable[[], bytes]) -> None:
         self.paths = paths
@@ -97,28 +96,6 @@ class SurveyReader:
         if others := [path.name for path in found if not is_table(path)]:
             reader.notes.append(f"not read, as no tables: {', '.join(others)}")
         yield reader
-
-    def has(self, table: RawTable) -> bool:
-        return True
-
-    def follows_cursor(self, table: RawTable) -> bool:
-        return False
-
-    def compare_every_days(self, table: RawTable) -> int | None:
-        """Not needed: a file is read whole."""
-        return None
-
-    def weight(self, table: RawTable) -> int | None:
-        """Not needed: a file is read whole."""
-        return None
-
-    def keys(self, table: RawTable) -> Iterator[pa.Table | Stream]:
-        """Not used: a file is read whole."""
-        return iter(())
-
-    def by_key(self, table: RawTable, keys: pa.Table) -> Iterator[pa.Table | Stream]:
-        """Not used: a file is read whole."""
-        return iter(())
 
     def skip(self, contents: Mapping[str, str]) -> None:
         """Say which files raw has already, by name and fingerprint: they are not read again."""
