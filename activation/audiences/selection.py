@@ -38,7 +38,7 @@ HASH_VERSION = "1"
 REASON_ORDER = (
     "no_contact_point", "no_consent", "no_sure_link", "opt_out", "deceased", "fraud", "dispute", "complaint", "hardship",
     "crm_absent", "crm_stale", "support_absent", "support_stale", "ledger_absent", "ledger_stale",
-    "survey_absent", "survey_stale", "once", "hold_out",
+    "costs_absent", "costs_stale", "survey_absent", "survey_stale", "once", "hold_out",
 )  # fmt: skip
 _ASKED = ("opt_out", "deceased", "fraud", "dispute", "complaint", "hardship", "once", "hold_out")
 """Reasons that end a membership on purpose, however many they are; so does a consent that says no."""
@@ -46,6 +46,7 @@ _GROUPS_OF_SOURCE = {
     "crm": ("customer", "crm"),
     "support": ("support",),
     "ledger": ("portfolio",),
+    "costs": ("portfolio",),
     "survey": ("customer",),
 }
 

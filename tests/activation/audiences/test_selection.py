@@ -14,7 +14,9 @@ import pytest
 
 from activation.audiences import Audience, SyncReport, sync_audience
 from activation.audiences.definition import HoldOut
+from activation.audiences.selection import _GROUPS_OF_SOURCE, REASON_ORDER
 from activation.audiences.store import store_path
+from lendloop.settings import SOURCES
 from lendloop.source_status import SourceStatus
 from tests.activation.audiences.lender import PublishedLender
 
@@ -156,6 +158,11 @@ def test_files_that_could_not_be_read_add_nobody_where_files_are_read_at_all(
     assert sync("approved_not_accepted").held_back == {"survey_stale": 1}
     lender.status["survey"] = SourceStatus(source="survey", configured=True, succeeded_as_of=lender.as_of)
     assert sync("approved_not_accepted").desired == 1
+
+
+def test_every_source_that_an_audience_may_require_can_hold_people_back() -> None:
+    assert {f"{source}_{state}" for source in SOURCES for state in ("absent", "stale")} <= set(REASON_ORDER)
+    assert set(_GROUPS_OF_SOURCE) == set(SOURCES)
 
 
 def test_a_group_whose_audit_failed_is_as_old_as_what_readers_see_of_it(lender: PublishedLender, sync: Sync) -> None:
