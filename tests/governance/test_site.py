@@ -165,7 +165,9 @@ def test_quality_is_shown_by_dimension_and_what_is_demoted_says_so(content: Cont
         kind="rows", what="rows", of="NG", since=day, until=noon.replace(tzinfo=None), time_zone="Africa/Lagos",
         found=3, low=80, high=140,
     )  # fmt: skip
-    verdict = Verdict(rows_judged=True, findings=[missing], not_judged={"CI": "it has too few rows"})
+    verdict = Verdict(
+        rows_judged=True, findings=[missing], not_judged=dict.fromkeys(("CI", "GH"), "it has too few rows")
+    )
     loans = DatasetFigures("late", noon, 1234, 6, 1, measured, verdict=verdict)
     others = DatasetFigures("absent", None, None, 0, 0, None)
     doubted = replace(others, doubt="demoted since 2026-06-30: it broke")
@@ -184,7 +186,7 @@ def test_quality_is_shown_by_dimension_and_what_is_demoted_says_so(content: Cont
     text = (tmp_path / "site" / dataset_page("trusted.fct_loan")).read_text()
     assert "<strong>99.9 %</strong>: validity 100 %, uniqueness 29 %; 6 of 7 checks passed" in text
     assert f"<strong>not as usual</strong>: NG: 3 rows from {day:%Y-%m-%d %H:%M} to " in text
-    assert "Africa/Lagos, usual are 80 to 140; CI not compared, it has too few rows" in text
+    assert "Africa/Lagos, usual are 80 to 140; CI, GH not compared, it has too few rows" in text
     assert "badge state late" in text
     assert 'data-label="quality">99.9 %' in (tmp_path / "site" / "datasets.html").read_text()
     assert "Late: <a" in (tmp_path / "site" / "index.html").read_text()
