@@ -17,7 +17,7 @@ from lendloop.home import Home
 from orchestration.sandbox_process import call
 
 HASH_KEY = "0123456789abcdef" * 4
-RUN_TIMEOUT_S = 300
+RUN_TIMEOUT_S = 600
 
 
 @dataclass

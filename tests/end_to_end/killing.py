@@ -25,9 +25,11 @@ from orchestration.sandbox_process import sandbox_server
 from tests.end_to_end.installation import Installation, installation_on
 
 STEPS = (
+    "load_costs",
     "load_crm",
     "load_ledger",
     "load_support",
+    "load_survey",
     "build_and_publish",
     "evaluate_rules",
     "reconcile",
@@ -35,11 +37,12 @@ STEPS = (
     "sync_dormant_good",
     "sync_recovery",
     "notify",
+    "operations__retention",
     "operations__verdict",
 )
 """The steps of a pass, in the order in which one process takes them."""
-SYNCS = STEPS[6:9]
-USUAL_S = {"load_crm": 1.5, "build_and_publish": 6.0, "publish": 1.2, "end": 0.6}
+SYNCS = tuple(step for step in STEPS if step.startswith("sync_"))
+USUAL_S = {"build_and_publish": 6.0, "publish": 1.2, "end": 0.6}
 """How long a part lasts as long as no pass has shown it; a build that finds nothing new shows nothing of others."""
 PATIENCE_S = 300.0
 TWIN_CUSTOMERS, TWIN_DAYS = 250, 5
@@ -76,7 +79,7 @@ def after(aim: Aim) -> Aim:
     return replace(aim, after_effect=True)
 
 
-LOADS = (Aim("load_crm"), Aim("load_ledger"), Aim("load_support"))
+LOADS = tuple(Aim(step) for step in STEPS[1:5])
 BUILD, PUBLISH, RECONCILE = Aim("build_and_publish"), Aim("publish"), Aim("reconcile")
 SYNC, END = Aim("sync"), Aim("end")
 LIST = after(Aim("sync", "blueshift", "custom_user_lists/create"))
@@ -127,14 +130,11 @@ class Victim:
         try:
             if aim.system:
                 last = SYNCS[-1] if aim.step == "sync" else aim.step
-                lines.wait(lambda: last in lines.done or self._is_met(aim))
-                answered = self._is_met(aim)
+                lines.wait(lambda: last in lines.done or self._is_met())
+                answered = self._is_met()
                 lines.pause(self.draw.uniform(0.0, 0.5 if answered else 0.05))
             elif aim.step == "start":
                 lines.pause(self.draw.uniform(0.5, 8.0))
-            elif aim.step == "load_crm":
-                answered = lines.wait(lambda: self._is_met(aim))
-                lines.pause(self.draw.uniform(0.0, self.usual_s["load_crm"]))
             elif aim.step == "publish":
                 lines.wait(lambda: published_files(self.installation) != before)
                 lines.pause(self.draw.uniform(0.0, self.usual_s["publish"]))
@@ -153,7 +153,7 @@ class Victim:
             return []
         return _met(aim, lines, answered, published=published_files(self.installation) != before)
 
-    def _is_met(self, aim: Aim) -> bool:
+    def _is_met(self) -> bool:
         return any(fault["met"] for fault in self.installation.sandbox("/faults")["faults"])
 
 
@@ -213,8 +213,8 @@ def _met(aim: Aim, lines: Lines, answered: bool, *, published: bool) -> list[str
     """What was going on when the kill came: the part of the pass, and the request in flight, if one was."""
     current = next((step for step in STEPS if step not in lines.done), "end")
     part = current.split("_")[0]
-    if current == "load_crm" and not answered:
-        part = "start"
+    if current == STEPS[0]:
+        part = "start"  # no line tells the first step from what comes before it
     if current == "build_and_publish" and published:
         part = "publish"
     flying = [f"in flight to {aim.system}"] if aim.system and answered and part == aim.step else []
@@ -223,14 +223,11 @@ def _met(aim: Aim, lines: Lines, answered: bool, *, published: bool) -> list[str
 
 @contextmanager
 def _fault(installation: Installation, aim: Aim) -> Iterator[None]:
-    """The stand-in's slowness that an aim asks for; for the CRM's load only a mark that it was called."""
-    if aim.system:
-        fault = {"system": aim.system, "path": aim.path, "delay_s": 0.6, "after_effect": aim.after_effect}
-    elif aim.step == "load_crm":
-        fault = {"system": "hubspot", "delay_s": 0.0}
-    else:
+    """The stand-in's slowness that an aim asks for."""
+    if not aim.system:
         yield
         return
+    fault = {"system": aim.system, "path": aim.path, "delay_s": 0.6, "after_effect": aim.after_effect}
     installation.sandbox("/faults", {"kind": "delay", "count": 1, **fault})
     try:
         yield
