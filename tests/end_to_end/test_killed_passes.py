@@ -39,7 +39,7 @@ from tests.end_to_end.likeness import assert_nothing_left_to_do, assert_same, se
 pytestmark = pytest.mark.slow
 
 SEED, MIN_KILLS = 41, 18
-CRM, LEDGER, SUPPORT = LOADS
+CRM, LEDGER, SUPPORT, SURVEY = LOADS
 ROUNDS = (
     (
         (Aim("start"), CRM, LEDGER, BUILD, LIST, POST),
@@ -47,7 +47,7 @@ ROUNDS = (
     ),
     (
         (LEDGER, PUBLISH, RECONCILE, BULK, Aim("notify"), END),
-        (CRM, BUILD, RECONCILE, after(MEMBERS), SYNC, POST),
+        (SURVEY, BUILD, RECONCILE, after(MEMBERS), SYNC, POST),
     ),
 )
 """What is aimed at in each round, for each victim; each pass may come as far as the one before."""
