@@ -195,11 +195,20 @@ class Ledger:
             same_version_changes=next((same for action, _, same in planned if action == "change"), 0),
         )
 
-    def discard(self) -> None:
-        """Drop the planned rows: a guard stopped the plan."""
-        self._db.execute(
-            f"delete from ledger.outbox where audience = $audience and plan_no > {_LAST}", {"audience": self.audience}
-        )
+    def plan_withdrawals(self, *, send_id: str, as_of: datetime) -> int:
+        """Replace this audience's outbox by the removal of members that are in `withdrawn`: how many they are."""
+        own: dict[str, object] = {"audience": self.audience}
+        with self._transaction():
+            self._db.execute(
+                "create or replace temp table plan as"
+                " select person_key, 'remove' as action, state in ('in_flight', 'unknown') as membership_unsure,"
+                " null::bigint as desired_row, rowid as delivered_row from ledger.delivered"
+                " where audience = $audience and is_member and person_key in (select person_key from withdrawn)",
+                own,
+            )
+            self._empty()
+            self._db.execute(_OUTBOX_INSERT, own | {"send_id": send_id, "as_of": as_of})
+        return self._value("select count(*) from ledger.outbox where audience = $audience", own)
 
     def waves(self, size: int) -> Iterator[Wave]:
         """The planned rows, removals first, at most `size` at a time.

@@ -8,7 +8,10 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 Outcome = Literal["done", "unchanged", "partial", "blocked", "failed", "skipped", "not_configured"]
-"""`blocked`: a guard rail stopped the plan; `partial`: some rows did not arrive; `skipped`: no source of facts."""
+"""`blocked`: a guard rail stopped the plan; `partial`: some rows did not arrive; `skipped`: no source of facts.
+
+Members who said no are removed in a pass that is blocked or skipped, too.
+"""
 
 
 class DestinationReport(BaseModel):

@@ -27,6 +27,7 @@ from activation.audiences.readers import (
     parameter_values,
     quote,
 )
+from activation.audiences.withdrawals import SUPPRESSIONS
 from lendloop.clock import Clock
 from lendloop.errors import PermanentError
 from lendloop.settings import Settings, SourceName
@@ -187,7 +188,8 @@ def _load_candidates(
             connection.register("_candidates", batches)
             connection.execute("create temp table candidate as select * from _candidates")
         except duckdb.Error as error:
-            raise PermanentError(f"audience {audience.name}: its SQL failed: {str(error).splitlines()[0]}") from None
+            selection.blocked.append(f"failed_query: {str(error).splitlines()[0]}")
+            return
         finally:
             connection.unregister("_candidates")
     rows, people, keyed = _row(
@@ -237,7 +239,7 @@ def _decide(
         unread.setdefault("crm", "absent")
     connection.execute(f"create or replace temp table permission as {permission}")
     parts = []
-    for table, source in (("fct_suppression", "crm"), ("fct_ticket_suppression", "support")):
+    for table, source in SUPPRESSIONS:
         if source not in audience.requires:
             continue
         if has_table(connection, "published", "trusted", table):

@@ -14,13 +14,14 @@ import duckdb
 
 from activation.audiences.definition import Audience
 from activation.audiences.delivery import Delivery, deliver_files, deliver_rows
-from activation.audiences.ledger import Ledger, open_ledger
+from activation.audiences.ledger import Ledger, ledger_path, open_ledger
 from activation.audiences.planner import PlanCounts, guard_breaches
 from activation.audiences.readers import catalogue_stamp
 from activation.audiences.report import DestinationReport, SyncReport
 from activation.audiences.runs import keep_runs
 from activation.audiences.selection import Selection, select
 from activation.audiences.store import open_store
+from activation.audiences.withdrawals import find_withdrawn
 from activation.destinations.drop import Drop
 from activation.destinations.rates import Sleep
 from activation.destinations.registry import is_configured, open_destination
@@ -111,11 +112,12 @@ class _Pass:
     def _destination(self, name: str) -> DestinationReport:
         if not is_configured(name, self._settings):
             return DestinationReport(outcome="not_configured")
-        if self._selection.skipped:
-            return DestinationReport(outcome="skipped")
         home, timeout_s = self._settings.home, self._settings.lock_timeout_s
+        skipped = DestinationReport(outcome="skipped")
+        if self._selection.skipped and not ledger_path(home, name).exists():
+            return skipped
         with open_ledger(self._db, home, name, self._audience.name, timeout_s) as ledger:
-            return self._sync(name, ledger)
+            return self._let_go(name, ledger, skipped) if self._selection.skipped else self._sync(name, ledger)
 
     def _sync(self, name: str, ledger: Ledger) -> DestinationReport:
         counts = self._plan(ledger)
@@ -125,16 +127,14 @@ class _Pass:
             refused=counts.refused, members=ledger.members(),
         )  # fmt: skip
         if breaches:
-            ledger.discard()
-            return DestinationReport(outcome="blocked", errors=list(breaches), members=part.members)
+            return self._let_go(name, ledger, DestinationReport(outcome="blocked", errors=list(breaches)))
         has_work = bool(counts.add or counts.change or counts.remove)
         if name == "drop":
-            drop = self._drop()
-            if not has_work and (not part.members or drop.is_complete()):
+            if not has_work and (not part.members or self._drop().is_complete()):
                 ledger.keep_sync(self._clock.as_of, self._audience.version)
                 return part
             self._engage(name)
-            delivery = deliver_files(drop, ledger, sorted(self._audience.payload), self._manifest())
+            delivery = self._write(ledger)
         else:
             if not has_work:
                 ledger.keep_sync(self._clock.as_of, self._audience.version)
@@ -142,6 +142,19 @@ class _Pass:
             self._engage(name)
             delivery = self._deliver(name, ledger, part)
         return self._close(part, delivery, ledger)
+
+    def _let_go(self, name: str, ledger: Ledger, part: DestinationReport) -> DestinationReport:
+        """What is done where no plan may start: members who said no are removed, nobody else is touched."""
+        find_withdrawn(self._db, self._audience)
+        part.removed = ledger.plan_withdrawals(send_id=self._send_id, as_of=self._clock.as_of)
+        if part.removed:
+            part.events.append(f"withdrawn: {part.removed} members who said no are removed, whatever stops the rest")
+            delivery = self._write(ledger) if name == "drop" else self._send(name, ledger)
+            if delivery.gone:
+                self._lose_list(name, ledger, part)
+            self._account(part, delivery)
+        part.members = ledger.members()
+        return part
 
     def _plan(self, ledger: Ledger) -> PlanCounts:
         """A plan on the catalogue that is current: consent and exclusions are those published when sending starts."""
@@ -179,15 +192,12 @@ class _Pass:
         delivery = self._send(name, ledger)
         if not delivery.gone:
             return delivery
-        part.events.append(f"list_deleted: {self._list_name()} no longer exists at {name}")
-        ledger.settle()
-        ledger.lose_members()
+        self._lose_list(name, ledger, part)
         if not self._audience.guards.recreate_deleted_list:
             delivery.errors.append("list_deleted: guards.recreate_deleted_list is false, so it is not made again")
             return delivery
         counts = self._plan(ledger)
         if self._selection.blocked:
-            ledger.discard()
             delivery.errors += self._selection.blocked
             return delivery
         part.events.append(f"list_recreated: all {counts.add} people are sent to a new {self._list_name()}")
@@ -198,11 +208,19 @@ class _Pass:
             again.errors.append("list_deleted: the new list is gone too")
         return again
 
+    def _lose_list(self, name: str, ledger: Ledger, part: DestinationReport) -> None:
+        part.events.append(f"list_deleted: {self._list_name()} no longer exists at {name}")
+        ledger.settle()
+        ledger.lose_members()
+
     def _send(self, name: str, ledger: Ledger) -> Delivery:
         destination = open_destination(name, self._settings, sleep=self._sleep)
         if destination is None:
             raise PermanentError(f"destination {name} is not configured any more")
         return deliver_rows(destination, ledger, self._list_name(), self._clock.as_of, self._sleep)
+
+    def _write(self, ledger: Ledger) -> Delivery:
+        return deliver_files(self._drop(), ledger, sorted(self._audience.payload), self._manifest())
 
     def _drop(self) -> Drop:
         target = self._audience.destinations.drop
@@ -230,14 +248,17 @@ class _Pass:
             {"as_of": self._clock.as_of, "audience": self._audience.name},
         )
 
-    def _close(self, part: DestinationReport, delivery: Delivery, ledger: Ledger) -> DestinationReport:
+    def _account(self, part: DestinationReport, delivery: Delivery) -> None:
         for state in ("accepted", "confirmed", "rejected", "unknown"):
             setattr(part, state, delivery.states.get(state, 0))
         part.unsent = delivery.states.get("planned", 0)
         part.requests = delivery.requests
         part.remote_count = delivery.remote_count
-        part.members = ledger.members()
         part.errors += delivery.errors
+
+    def _close(self, part: DestinationReport, delivery: Delivery, ledger: Ledger) -> DestinationReport:
+        self._account(part, delivery)
+        part.members = ledger.members()
         part.outcome = "partial" if part.errors else "done"
         if part.errors and not (part.accepted or part.confirmed):
             part.outcome = "failed"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import duckdb
@@ -14,7 +16,9 @@ from activation.audiences.ledger import Ledger, ledger_path
 from activation.audiences.planner import PlanCounts
 from activation.audiences.store import store_path
 from lendloop.errors import LockTimeoutError
+from lendloop.formats import write_json
 from lendloop.locks import file_lock
+from lendloop.standing import Demotion, Standing, standing_file
 from tests.activation.audiences.lender import PublishedLender
 from tests.postgres import ON_BOTH
 
@@ -111,6 +115,72 @@ def test_a_mass_removal_is_blocked_and_nothing_moves(lender: PublishedLender, au
     assert "drop: too_many_removals: 30 of 40" in report.errors[0]
     assert (report.removed, report.requests) == (0, 0)
     assert files(lender) == before
+
+
+def exported(lender: PublishedLender) -> set[str]:
+    lines = (lender.home / "exports" / NAME / f"{NAME}.jsonl").read_text().splitlines()
+    return {json.loads(line)["person_key"] for line in lines}
+
+
+def lose_candidates(lender: PublishedLender) -> None:
+    lender.rows["trusted.fct_application"] = []
+
+
+def lose_table(lender: PublishedLender) -> None:
+    lender.absent = {"trusted.fct_application"}
+
+
+def demote(lender: PublishedLender) -> None:
+    demoted = {"trusted.dim_contact_permission": Demotion(since=lender.as_of, reason="it broke its promise")}
+    write_json(standing_file(lender.settings.home), Standing(demoted=demoted))
+
+
+def let_crm_age(lender: PublishedLender) -> None:
+    lender.status["crm"].succeeded_as_of = lender.as_of - timedelta(days=9)
+
+
+def forget_crm(lender: PublishedLender) -> None:
+    lender.status["crm"].configured = False
+
+
+@pytest.mark.parametrize(
+    ("trouble", "outcome"),
+    [
+        (lose_candidates, "blocked"),
+        (lose_table, "blocked"),
+        (demote, "blocked"),
+        (let_crm_age, "blocked"),
+        (forget_crm, "skipped"),
+    ],
+)
+def test_whoever_said_no_leaves_whatever_stops_the_rest(
+    lender: PublishedLender, audience: Audience, trouble: Callable[[PublishedLender], None], outcome: str
+) -> None:
+    crowd(lender, 30)
+    run(lender, audience)
+    trouble(lender)
+    lender.rows["trusted.dim_contact_permission"][0]["is_permitted"] = False
+    lender.add("trusted.fct_suppression", person_key="p001", reason="opt_out")
+    lender.add("trusted.fct_suppression", person_key="p002", reason="not a reason that the audience excludes")
+    lender.add("trusted.fct_ticket_suppression", person_key="p003", reason="dispute")
+    report = run(lender, audience)
+    assert (report.outcome, report.added, report.removed) == (outcome, 0, 3)
+    assert exported(lender) == {f"p{number:03}" for number in range(30)} - {"p000", "p001", "p003"}
+    before = files(lender)
+    assert (run(lender, audience, publish=False).removed, files(lender)) == (0, before)
+
+
+def test_a_no_reaches_who_was_merged_meanwhile(lender: PublishedLender, audience: Audience) -> None:
+    crowd(lender, 30)
+    run(lender, audience)
+    lose_candidates(lender)
+    for link in lender.rows["trusted.map_customer_source"]:
+        if link["person_key"] == "p000":
+            link["valid_to"] = lender.as_of
+    lender.add("trusted.map_customer_source", person_key="other", source="crm", source_id="c-p000", probability=1)
+    lender.add("trusted.fct_suppression", person_key="other", reason="opt_out")
+    assert run(lender, audience).removed == 1
+    assert "p000" not in exported(lender)
 
 
 def test_an_empty_source_is_blocked_but_everyone_opting_out_is_not(lender: PublishedLender, audience: Audience) -> None:

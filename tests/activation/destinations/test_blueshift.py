@@ -144,6 +144,22 @@ def test_a_guard_stops_before_the_first_request(marketing: Marketing) -> None:
     assert len(marketing.members()) == 40
 
 
+def test_whoever_said_no_leaves_the_list_of_a_plan_that_may_not_start(marketing: Marketing) -> None:
+    marketing.crowd(40)
+    marketing.sync()
+    del marketing.lender.rows["trusted.fct_application"][5:]
+    marketing.lender.add("trusted.fct_suppression", person_key="p0030", reason="opt_out")
+    report = marketing.sync()
+    part = report.destinations["blueshift"]
+    assert (report.outcome, part.removed, part.confirmed + part.accepted, part.members) == ("blocked", 1, 1, 39)
+    assert len(marketing.members()) == 39
+    assert "withdrawn: 1 members" in part.events[0]
+    delete_list(marketing)
+    marketing.lender.add("trusted.fct_suppression", person_key="p0031", reason="opt_out")
+    part = marketing.sync().destinations["blueshift"]
+    assert (part.outcome, part.members) == ("blocked", 0)
+
+
 def test_a_count_that_differs_is_reported(marketing: Marketing) -> None:
     marketing.crowd(3)
     marketing.sync()
