@@ -51,7 +51,7 @@ def _parse_where_changed(home: Home) -> None:
         with file_lock(home.locks / "manifest.lock", "parsing the dbt project", 120):
             if not _is_parsed(home, key):
                 _parse(home)
-                _parsed_marker(home).write_text(key)
+                parsed_marker(home).write_text(key)
 
 
 def _parse(home: Home) -> None:
@@ -80,12 +80,13 @@ def _parsed_file(home: Home) -> Path:
     return home.dbt / "parsed.msgpack"
 
 
-def _parsed_marker(home: Home) -> Path:
+def parsed_marker(home: Home) -> Path:
+    """The file whose content changes with the project's."""
     return home.dbt / "manifest.key"
 
 
 def _is_parsed(home: Home, key: str) -> bool:
-    marker, made = _parsed_marker(home), (home.dbt / "target" / "manifest.json", _parsed_file(home))
+    marker, made = parsed_marker(home), (home.dbt / "target" / "manifest.json", _parsed_file(home))
     return all(file.exists() for file in made) and marker.exists() and marker.read_text() == key
 
 

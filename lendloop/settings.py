@@ -84,7 +84,9 @@ class Settings(BaseSettings):
     dagster_url: SecretStr | None = None
 
     site_url: str | None = None
-    """Where people open the site that `lendloop site` writes; without it assets name its files."""
+    """Where people open the site; without it assets name its files."""
+    site_in_pass: bool = True
+    """A pass writes the site anew, into the home, when what it shows has changed."""
     schedule: str | None = None
     """When passes start where the schedule is on, as cron says it, in UTC; without it as often as the datasets ask."""
     pass_overdue_hours: float = Field(default=26.0, gt=0)

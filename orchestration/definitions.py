@@ -21,7 +21,7 @@ from orchestration.jobs import automation, retention_asset, verdict_asset
 from orchestration.lineage import load_definitions
 from orchestration.reconcile import reconciliation_check
 from orchestration.resources import Hub
-from orchestration.site import shown_in_site
+from orchestration.site import shown_in_site, site_asset
 from orchestration.sources import raw_specs, source_assets
 from orchestration.zones import decision_specs, group_specs, zones_asset
 
@@ -54,6 +54,7 @@ def build_defs(settings: Settings | None = None, resource_overrides: Mapping[str
             alerts_asset(rules, graph),
             verdict_asset(audiences),
             retention_asset,
+            site_asset(graph),
         ],
     )
     everything = dg.Definitions(

@@ -9,7 +9,6 @@ from lendloop.settings import Settings, load_settings
 from orchestration.run import run_pass
 from orchestration.sandbox_process import call, sandbox_server, use_settings
 from orchestration.screen import console, note, show_report
-from orchestration.site import write_site
 
 
 def run_demo(customers: int, *, as_json: bool) -> int:
@@ -26,11 +25,10 @@ def run_demo(customers: int, *, as_json: bool) -> int:
         second = run_pass(load_settings(), note)
         show_report(second, as_json=as_json)
         page = _save_page(load_settings(), sandbox["base_url"])
-        site = write_site(load_settings())
     if not as_json:
         console.print(
             f"\n[bold]See for yourself[/]\n  what Slack, marketing and the mail box received: {page}"
-            f"\n  what each number means, and the KPIs: {site}"
+            f"\n  what each number means, and the KPIs: {home.site / 'index.html'}"
             f"\n  the agreed numbers: {home.published} (any DuckDB client, read-only; schemas trusted and kpi)"
             f"\n  audiences as files: {home.exports}"
             "\n  the Dagster UI with all of this: make dev\n"

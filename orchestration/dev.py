@@ -18,7 +18,7 @@ from orchestration.instance import prepare_dagster_home
 from orchestration.run import run_pass
 from orchestration.sandbox_process import sandbox_server, use_settings
 from orchestration.screen import console, note, show_report
-from orchestration.site import served_site, write_site
+from orchestration.site import renew_site, served_site
 
 HOST = "127.0.0.1"
 STOP_TIMEOUT_S = 20.0
@@ -40,7 +40,7 @@ def run_dev(port: int, customers: int) -> int:
         if read_catalog(settings.home).version == 0:
             note("nothing is published yet: running the first pass")
             show_report(run_pass(settings, note), as_json=False)
-        write_site(settings)
+        renew_site(settings)
         site = stack.enter_context(served_site(settings.home.site, HOST))
         os.environ.setdefault("LENDLOOP_SITE_URL", site)
         prepare_dagster_home(settings)
@@ -50,7 +50,7 @@ def run_dev(port: int, customers: int) -> int:
             _start(stack, "dagster-daemon", "run", "-w", workspace),
         ]
         console.print(f"\n[bold]Dagster UI[/]  http://{HOST}:{port}")
-        console.print(f"[bold]Dictionary, KPIs, lineage[/] {site}   (as of now; anew: lendloop site)")
+        console.print(f"[bold]Dictionary, KPIs, lineage[/] {site}   (anew with each pass that changes something)")
         if page:
             console.print(f"[bold]What arrived[/] {page}   (move the lender's clock: lendloop sandbox tick --days 1)")
         console.print(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,36 +15,95 @@ import dagster as dg
 
 from governance.dictionary import read_dictionary
 from governance.kpis import read_kpis
+from governance.lineage import Graph
 from governance.manifest import parse_manifest
 from governance.quality import Standing, read_standings
 from governance.registry import Dataset, read_registry
-from governance.site import Content, build_site, dataset_page, read_figures, term_page, zone_of
-from lendloop.project import load_manifest
+from governance.site import Content, build_site, dataset_page, made_of, read_figures, term_page, zone_of
+from lendloop.locks import file_lock
+from lendloop.project import load_manifest, parsed_marker
+from lendloop.publish import CATALOG
 from lendloop.settings import Settings
+from lendloop.standing import standing_file
 from lendloop.warehouse import open_warehouse
+from orchestration.activation import ALERTS
 from orchestration.lineage import load_definitions
+from orchestration.resources import Hub
+
+SITE = dg.AssetKey(["operations", "site"])
 
 
-def write_site(settings: Settings, target: Path | None = None) -> Path:
+def site_asset(graph: Graph) -> dg.AssetsDefinition:
+    """The site as one of the last steps of a pass; `graph` ends in audiences, rules and alerts."""
+
+    @dg.asset(
+        key=SITE,
+        deps=[ALERTS],
+        group_name="operations",
+        kinds={"html"},
+        owners=["team:data-platform"],
+        description="Dictionary, KPIs, datasets and lineage as pages: written when what they show has changed.",
+    )
+    def site(hub: Hub) -> dg.MaterializeResult[None]:
+        settings = hub.settings
+        if not settings.site_in_pass:
+            return dg.MaterializeResult(metadata={"outcome": "LENDLOOP_SITE_IN_PASS is false"})
+        written = renew_site(settings, graph)
+        return dg.MaterializeResult(
+            metadata={
+                "outcome": "written" if written else "nothing that it shows has changed",
+                "site": _link(settings, "index.html"),
+            }
+        )
+
+    return site
+
+
+def renew_site(settings: Settings, graph: Graph | None = None) -> bool:
+    """Write the home's site unless what it shows is as it was. Whether it did; raises like `write_site`."""
+    if made_of(settings.home.site) == _grounds(settings):
+        return False
+    write_site(settings, graph=graph)
+    return True
+
+
+def _grounds(settings: Settings) -> str:
+    """A digest of what the site shows: what is published and stands, the dbt project, the definitions."""
+    home = settings.home
+    files = [
+        home.published_files / CATALOG, standing_file(home), parsed_marker(home), *sorted(settings.definitions.rglob("*.yaml"))
+    ]  # fmt: skip
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file.name}\n".encode() + (file.read_bytes() if file.exists() else b""))
+    return digest.hexdigest()
+
+
+def write_site(settings: Settings, target: Path | None = None, graph: Graph | None = None) -> Path:
     """Write the site, into the home unless a folder is named. Returns its first page.
 
     With what is published in the home, if anything is, and the quality that its warehouse keeps. Raises ConfigurationError for definitions that are at fault, and
     for a folder that holds something else.
     """
+    target = target or settings.home.site
+    with file_lock(settings.home.locks / "site.lock", "writing the site", settings.lock_timeout_s):
+        grounds = _grounds(settings)
+        build_site(target, _content(settings, graph or load_definitions(settings).graph), grounds)
+    return target / "index.html"
+
+
+def _content(settings: Settings, graph: Graph) -> Content:
     declared = load_manifest(settings.home)
     manifest = parse_manifest(declared)
     datasets, kpis = read_registry(manifest), read_kpis(declared)
-    content = Content(
+    return Content(
         manifest=manifest,
         datasets=datasets,
         dictionary=read_dictionary(manifest),
         kpis=kpis,
-        graph=load_definitions(settings).graph,
+        graph=graph,
         figures=read_figures(settings.home, settings.clock(), datasets, kpis, _quality(settings)),
     )
-    target = target or settings.home.site
-    build_site(target, content)
-    return target / "index.html"
 
 
 def _quality(settings: Settings) -> list[Standing]:

@@ -123,8 +123,14 @@ def dataset_page(key: str) -> str:
     return f"datasets/{key}.html"
 
 
-def build_site(target: Path, content: Content) -> list[str]:
-    """Write the site in place of an earlier one. Returns the pages, as paths in `target`.
+def made_of(target: Path) -> str | None:
+    """The mark with which the site was made; None where there is none."""
+    mark = target / MARK
+    return mark.read_text() if mark.exists() else None
+
+
+def build_site(target: Path, content: Content, mark: str = "") -> list[str]:
+    """Write the site in place of an earlier one; `made_of` gives the mark back. Returns the pages, as paths in `target`.
 
     Raises ConfigurationError for a folder that holds something else.
     """
@@ -145,7 +151,7 @@ def build_site(target: Path, content: Content) -> list[str]:
     for name in ASSETS:
         (draft / name).write_text(_template_source(name), encoding="utf-8")
     (draft / "index.js").write_text(f"window.LENDLOOP_INDEX = {_index(content)};\n", encoding="utf-8")
-    (draft / MARK).touch()
+    (draft / MARK).write_text(mark)
     if target.exists():
         shutil.rmtree(target)
     os.replace(draft, target)

@@ -57,6 +57,7 @@ class Installation:
             "HOME": str(self.person),
             "LENDLOOP_HOME": str(self.home),
             "LENDLOOP_HASH_KEY": HASH_KEY,
+            "LENDLOOP_SITE_IN_PASS": "false",
             **self.environment,
         }
 

@@ -38,6 +38,7 @@ STEPS = (
     "sync_recovery",
     "notify",
     "operations__retention",
+    "operations__site",
     "operations__verdict",
 )
 """The steps of a pass, in the order in which one process takes them."""

@@ -9,11 +9,14 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from governance.lineage import Graph
 from governance.manifest import read_manifest
 from governance.registry import read_registry
+from lendloop.publish import Catalog, write_catalog
 from lendloop.settings import load_settings
 from orchestration.definitions import build_defs
-from orchestration.site import served_site
+from orchestration.resources import Hub
+from orchestration.site import served_site, site_asset
 
 
 def node(definitions: dg.Definitions, *path: str) -> dg.AssetSpec:
@@ -55,6 +58,27 @@ def test_every_table_says_its_zone_and_without_an_address_the_file_of_its_page(
     assert specs["gray.int_person_record"].tags["zone"] == "gray"
     assert specs["raw_ledger.m_loan"].tags["zone"] == "raw"
     assert "zone" not in specs["audiences.recovery"].tags
+
+
+def test_a_pass_writes_the_site_when_what_it_shows_has_changed(
+    parsed_environment: pytest.MonkeyPatch, graph: Graph
+) -> None:
+    home = load_settings().home.prepare()
+
+    def outcome() -> object:
+        result = dg.materialize([site_asset(graph)], resources={"hub": Hub()}, instance=instance)
+        [made] = result.asset_materializations_for_node("operations__site")
+        return made.metadata["outcome"].value
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert outcome() == "written"
+        assert "Dictionary" in (home.site / "index.html").read_text()
+        assert outcome() == "nothing that it shows has changed"
+        write_catalog(home, Catalog(version=2))
+        assert outcome() == "written"
+        parsed_environment.setenv("LENDLOOP_SITE_IN_PASS", "false")
+        write_catalog(home, Catalog(version=3))
+        assert outcome() == "LENDLOOP_SITE_IN_PASS is false"
 
 
 def test_the_site_is_served_as_long_as_it_is_wanted(tmp_path: Path) -> None:
