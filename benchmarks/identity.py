@@ -60,7 +60,8 @@ def measure(size: Size) -> Iterator[Row]:
         ours,
         [Peer("splink bare on the same records, normalised", bare)],
         amount=records,
-        note=f"{pairs:,} pairs kept. {quality}",
+        note=f"{pairs:,} pairs kept. {quality} Nearly half of the time goes into phones and e-mails, read by a library number by"
+        " number; a fifth into comparing; the rest is SQL",
     )
 
 
