@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lendloop.clock import Clock
 from lendloop.errors import ConfigurationError
+from lendloop.project import markets
 from lendloop.publish import Catalog, GroupState
 from lendloop.source_status import SourceStatus
 from lendloop.standing import Standing as DatasetStanding
@@ -29,6 +30,8 @@ TREND_MONTHS = 12
 SHOWN_ROWS = 20
 TOLERANCE = Decimal("0.001")
 """Shares of a cost are rounded to millionths each; a sum of rows may differ from the value's by that."""
+NO_MARKET = "ZZ"
+"""The market of what can't be told to belong to one."""
 DIMENSIONS = frozenset({"market", "product_id", "product_name", "currency"})
 
 By = Literal["market", "product"]
@@ -253,6 +256,13 @@ def find_kpi(kpis: Sequence[Kpi], name: str) -> Kpi:
         if kpi.name == name:
             return kpi
     raise ConfigurationError(f"unknown KPI {name!r}: one of {', '.join(kpi.name for kpi in kpis)}")
+
+
+def check_market(market: str | None) -> None:
+    """Raises ConfigurationError that lists the known markets when this is none of them."""
+    known = [*(row["market"] for row in markets()), NO_MARKET]
+    if market is not None and market not in known:
+        raise ConfigurationError(f"unknown market {market!r}: one of {', '.join(known)}")
 
 
 def kpi_values(

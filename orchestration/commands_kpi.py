@@ -31,7 +31,7 @@ def catalogue(context: typer.Context, market: Market = None, as_json: Json = Fal
     """Every KPI by market and currency: its value now, its trend, how fresh it is, and why it is blank where it is."""
     if context.invoked_subcommand:
         return
-    from governance.kpis import read_kpis, standing
+    from governance.kpis import check_market, read_kpis, standing
     from lendloop.project import load_manifest
     from lendloop.publish import read_catalog
     from lendloop.settings import load_settings
@@ -39,6 +39,7 @@ def catalogue(context: typer.Context, market: Market = None, as_json: Json = Fal
     from lendloop.standing import read_standing
     from orchestration.screen_kpi import show_catalogue
 
+    check_market(market)
     settings = load_settings()
     kpis, catalog, sources = (
         read_kpis(load_manifest(settings.home)),
@@ -68,14 +69,15 @@ def explain(
     as_json: Json = False,
 ) -> None:
     """The rows behind a value: those that weigh most, and what the others add up to. They show keys, no person's data."""
+    from governance.kpis import check_market, find_kpi, read_kpis
     from governance.kpis import explain as explain_kpi
-    from governance.kpis import find_kpi, read_kpis
     from lendloop.errors import ConfigurationError
     from lendloop.project import load_manifest
     from lendloop.settings import load_settings
     from lendloop.standing import read_standing
     from orchestration.screen_kpi import show_explained
 
+    check_market(market)
     settings = load_settings()
     kpi = find_kpi(read_kpis(load_manifest(settings.home)), name)
     with _published(settings) as connection:

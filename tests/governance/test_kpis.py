@@ -23,6 +23,7 @@ from lendloop.publish import Catalog, GroupState, PublishedTable
 from lendloop.source_status import SourceStatus
 from lendloop.standing import Demotion
 from lendloop.standing import Standing as DatasetStanding
+from orchestration.cli import main
 
 AS_OF = datetime(2026, 3, 31, 6, tzinfo=UTC)
 CLOCK: Clock = parse_clock("2026-03-31T06:00:00Z")
@@ -238,3 +239,14 @@ def test_rows_that_do_not_add_up_are_passed_over_for_coarser_ones_and_said_when_
 def test_a_day_without_a_value_names_the_nearest(published: duckdb.DuckDBPyConnection, kpis: dict[str, Kpi]) -> None:
     with pytest.raises(ConfigurationError, match="fpd_7 has no value of 2026-03-21; the nearest is of 2026-03-20"):
         explain(published, kpis["fpd_7"], on=date(2026, 3, 21))
+
+
+@pytest.mark.parametrize("command", [["kpi"], ["kpi", "explain", "par_30", "--by", "product"]])
+@pytest.mark.usefixtures("clean_environment")
+def test_a_market_that_does_not_exist_is_refused_and_the_known_are_listed(
+    capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        main([*command, "--market", "XX"])
+    assert left.value.code == 2
+    assert capsys.readouterr().err == "lendloop: unknown market 'XX': one of NG, GH, BR, CI, ZZ\n"
