@@ -124,6 +124,13 @@ class Standing:
     status: Literal["ok", "stale", "demoted", "blank"]
     reason: str | None
 
+    @property
+    def of(self) -> str:
+        """The day or month that its value is of, as people write it; empty where it is blank."""
+        if self.period is None or self.value is None:
+            return ""
+        return f"{self.period:%Y-%m}" if self.kpi.refresh == "monthly" else f"{self.period:%Y-%m-%d}"
+
 
 @dataclass(frozen=True)
 class Explained:

@@ -27,7 +27,7 @@ def show_catalogue(rows: Sequence[Standing], version: int, *, as_json: bool) -> 
             row.kpi.name if row.kpi.name != before else "",
             row.market or "",
             amount(row.kpi, row.value, row.currency) or "",
-            _period(row) if row.value is not None else "",
+            row.of,
             small_line(row.trend),
             f"{row.published_as_of:%Y-%m-%d %H:%M}" if row.published_as_of else "",
             f"[{STATES[row.status]}]{row.status}[/]" + (f" [dim]{row.reason}[/]" if row.reason else ""),
@@ -38,12 +38,6 @@ def show_catalogue(rows: Sequence[Standing], version: int, *, as_json: bool) -> 
         f"\n[dim]published version {version}; the trend is of 30 days, or of 12 months; what a KPI means and whose it is: "
         "--json; the rows behind a value: lendloop kpi explain NAME[/]"
     )
-
-
-def _period(row: Standing) -> str:
-    if row.period is None:
-        return ""
-    return f"{row.period:%Y-%m}" if row.kpi.refresh == "monthly" else f"{row.period:%Y-%m-%d}"
 
 
 def show_explained(kpi: Kpi, found: Sequence[Explained], standing: str, *, as_json: bool) -> None:

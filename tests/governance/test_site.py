@@ -17,7 +17,8 @@ import pytest
 from markupsafe import Markup
 
 from governance.dictionary import read_dictionary
-from governance.kpis import read_kpis
+from governance.kpis import Standing as KpiStanding
+from governance.kpis import find_kpi, read_kpis
 from governance.lineage import Graph
 from governance.manifest import Manifest
 from governance.quality import Standing
@@ -34,6 +35,7 @@ from lendloop.settings import load_settings
 from orchestration.lineage import load_definitions
 
 pytestmark = pytest.mark.slow
+NOON = datetime(2026, 6, 30, 12, tzinfo=UTC)
 
 
 @dataclass
@@ -156,8 +158,10 @@ def test_a_site_replaces_a_site_and_nothing_else(content: Content, site: Path, t
     assert (tmp_path / "mine.txt").read_text() == "mine"
 
 
-def test_quality_is_shown_by_dimension_and_what_is_demoted_says_so(content: Content, tmp_path: Path) -> None:
-    noon, kpi = datetime(2026, 6, 30, 12, tzinfo=UTC), content.kpis[0]
+@pytest.fixture(scope="module")
+def shown(content: Content, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site with a few figures."""
+    noon, kpi = NOON, content.kpis[0]
     shares = {"overall": 0.99999, "validity": 1.0, "uniqueness": 0.29}
     measured = Standing("trusted.fct_loan", noon, shares, 3, (0.99999,))
     day = noon.replace(hour=0, tzinfo=None)
@@ -171,6 +175,12 @@ def test_quality_is_shown_by_dimension_and_what_is_demoted_says_so(content: Cont
     loans = DatasetFigures("late", noon, 1234, 6, 1, measured, verdict=verdict)
     others = DatasetFigures("absent", None, None, 0, 0, None)
     doubted = replace(others, doubt="demoted since 2026-06-30: it broke")
+    day_value, month_value = (
+        KpiStanding(find_kpi(content.kpis, name), "NG", "NGN", period, Decimal(2), (), noon, "ok", None)
+        for name, period in (("fpd_7", date(2026, 6, 21)), ("customer_acquisition_cost", date(2026, 5, 1)))
+    )
+    immature = replace(day_value, market="GH", value=None, status="blank", reason="nothing is old enough yet")
+    standings = {day_value.kpi.name: (day_value, immature), month_value.kpi.name: (month_value,)}
     figures = Figures(
         as_of=noon,
         version=7,
@@ -178,21 +188,33 @@ def test_quality_is_shown_by_dimension_and_what_is_demoted_says_so(content: Cont
             key: loans if key == "trusted.fct_loan" else doubted if key == kpi.table else others
             for key in content.datasets
         },
-        kpis={kpi.name: KpiFigures((), {}) for kpi in content.kpis},
+        kpis={kpi.name: KpiFigures(standings.get(kpi.name, ()), {}) for kpi in content.kpis},
         groups={},
         sources={},
     )
-    build_site(tmp_path / "site", replace(content, figures=figures))
-    text = (tmp_path / "site" / dataset_page("trusted.fct_loan")).read_text()
+    target = tmp_path_factory.mktemp("shown") / "site"
+    build_site(target, replace(content, figures=figures))
+    return target
+
+
+def test_quality_is_shown_by_dimension_and_what_is_demoted_says_so(content: Content, shown: Path) -> None:
+    day, kpi = NOON.replace(hour=0), content.kpis[0]
+    text = (shown / dataset_page("trusted.fct_loan")).read_text()
     assert "<strong>99.9 %</strong>: validity 100 %, uniqueness 29 %; 6 of 7 checks passed" in text
     assert f"<strong>not as usual</strong>: NG: 3 rows from {day:%Y-%m-%d %H:%M} to " in text
     assert "Africa/Lagos, usual are 80 to 140; CI, GH not compared, it has too few rows" in text
     assert "badge state late" in text
-    assert 'data-label="quality">99.9 %' in (tmp_path / "site" / "datasets.html").read_text()
-    assert "Late: <a" in (tmp_path / "site" / "index.html").read_text()
+    assert 'data-label="quality">99.9 %' in (shown / "datasets.html").read_text()
+    assert "Late: <a" in (shown / "index.html").read_text()
     for page in (dataset_page(kpi.table), kpi_page(kpi.name), "index.html"):
-        assert "ot agreed now: demoted since 2026-06-30: it broke" in (tmp_path / "site" / page).read_text(), page
-    assert ">demoted<" in (tmp_path / "site" / "datasets.html").read_text()
+        assert "ot agreed now: demoted since 2026-06-30: it broke" in (shown / page).read_text(), page
+    assert ">demoted<" in (shown / "datasets.html").read_text()
+
+
+def test_each_value_of_a_kpi_has_the_day_that_it_is_of_and_a_blank_one_has_none(shown: Path) -> None:
+    rows = [line for line in (shown / "kpis.html").read_text().splitlines() if '<th scope="row">' in line]
+    told = [re.sub(r"<[^>]+>", " ", line).split() for line in rows]
+    assert told == [["NG", "200.0", "%", "2026-06-21"], ["GH", "–"], ["NG", "2.00", "NGN", "2026-05"]]
 
 
 def test_a_picture_keeps_layers_apart_and_boxes_off_each_other(graph: Graph, content: Content) -> None:
