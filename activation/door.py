@@ -6,7 +6,6 @@ allowed at all (`sqlguard`), reading files, sending.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 from activation.sqlguard import READABLE_SCHEMAS, GuardedQuery, ZoneError
 from governance.access import CLASSES, carried_classes, personal_class, told, way_from_source
 from governance.lineage import Column, Graph, Table
+from governance.manifest import day_of
 from governance.sqltrace import COMPUTED, JUDGED, Leaves, Traced, Use, trace
 from lendloop.errors import ConfigurationError
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from activation.audiences.definition import Audience
     from activation.rules.model import Rule
 
-_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _OF_CONTACT = {
     "address": "contacts.customer_contact.address",
     "first_name": "contacts.customer_profile.first_name",
@@ -149,8 +148,8 @@ def _judge_reading(end: Table, door: Door) -> Iterator[str]:
 
 def _is_over(deprecated: str, on: date) -> bool:
     """A day that is yet to come still lets it be used; anything else does not."""
-    day = _DAY.match(deprecated)
-    return not day or date.fromisoformat(day[0]) <= on
+    day = day_of(deprecated)
+    return day is None or day <= on
 
 
 def _is_hash_of_contact(graph: Graph, ref: str) -> bool:

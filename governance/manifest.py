@@ -5,6 +5,7 @@ What belongs here: what the manifest says. What does not: whether that is right 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
@@ -14,6 +15,7 @@ from typing import Any
 from lendloop.home import Home
 from lendloop.project import load_manifest
 
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 GOVERNED = ("trusted", "kpi", "contacts")
 """Zones in which every model is an agreed dataset; the others are drafts."""
 
@@ -57,8 +59,8 @@ class Model:
     unversioned: str = ""
     """Its name without its version; `name` is that of its table, by default with the version behind."""
     version: str = ""
-    goes_on: date | None = None
-    """The day from which nothing may read it."""
+    deprecated: str | None = None
+    """Why it goes, or the day it goes first: `deprecated` of its meta, else dbt's `deprecation_date`."""
 
     @property
     def key(self) -> str:
@@ -67,6 +69,11 @@ class Model:
     @property
     def is_governed(self) -> bool:
         return self.zone in GOVERNED
+
+    @property
+    def goes_on(self) -> date | None:
+        """The day from which nothing may read it. None for one that stays, or that nothing may read any more."""
+        return day_of(self.deprecated or "")
 
 
 @dataclass(frozen=True)
@@ -123,6 +130,8 @@ class Manifest:
     """The team that answers for each consistency group."""
     exposures: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The unique ids that each exposure reads, by its name."""
+    kpis: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """The unique ids of models that each KPI is summed from or stands in, by the name of its metric or column."""
 
     @cached_property
     def governed(self) -> tuple[Model, ...]:
@@ -177,11 +186,44 @@ def parse_manifest(manifest: Mapping[str, Any]) -> Manifest:
             for exposure in manifest["exposures"].values()
             if "name" in exposure
         },
+        kpis=_kpis(manifest),
     )
+
+
+def day_of(deprecated: str) -> date | None:
+    """The day that a deprecation opens with; None where it names none: it counts at once."""
+    try:
+        return date.fromisoformat(deprecated[:10]) if _DAY.match(deprecated) else None
+    except ValueError:
+        return None
+
+
+def _kpis(manifest: Mapping[str, Any]) -> dict[str, frozenset[str]]:
+    metrics, semantic_models = manifest.get("metrics", {}), manifest.get("semantic_models", {})
+    stands_in = {
+        node["alias"]: unique_id
+        for unique_id, node in manifest["nodes"].items()
+        if node["resource_type"] == "model" and node["schema"] == "kpi"
+    }
+
+    def read_by(unique_id: str) -> set[str]:
+        node = metrics.get(unique_id) or semantic_models.get(unique_id)
+        return {one for parent in node["depends_on"]["nodes"] for one in read_by(parent)} if node else {unique_id}
+
+    found = {
+        metric["name"]: read_by(unique_id) | {stands_in[table]}
+        for unique_id, metric in metrics.items()
+        if (table := metric["config"].get("meta", {}).get("kpi", {}).get("table")) in stands_in
+    }
+    for unique_id in stands_in.values():
+        for declared in manifest["nodes"][unique_id]["config"].get("meta", {}).get("kpis", []):
+            found.setdefault(declared["column"], set()).add(unique_id)
+    return {name: frozenset(ids) for name, ids in found.items()}
 
 
 def _model(node: Mapping[str, Any]) -> Model:
     file = node["original_file_path"]
+    deprecated = node["config"].get("meta", {}).get("deprecated") or node.get("deprecation_date")
     return Model(
         unique_id=node["unique_id"],
         zone=node["schema"],
@@ -206,7 +248,7 @@ def _model(node: Mapping[str, Any]) -> Model:
         has_contract=bool(node["config"].get("contract", {}).get("enforced")),
         unversioned=node.get("name") or node["alias"],
         version=str(node.get("version") or ""),
-        goes_on=date.fromisoformat(str(node["deprecation_date"])[:10]) if node.get("deprecation_date") else None,
+        deprecated=str(deprecated) if deprecated else None,
     )
 
 

@@ -93,7 +93,7 @@ def judge_gate(
     missing["contract"] += _no_contract(model)
     missing["tests"] += _untested_key(model, manifest)
     readers = consumers_of(model, manifest, graph)
-    if not readers and not model.goes_on:
+    if not readers and not model.deprecated:
         missing["consumers"].append(
             "nobody reads it; name it in an exposure, or name the teams that do in `consumers` of its meta"
         )

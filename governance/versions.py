@@ -17,38 +17,43 @@ from lendloop.errors import ConfigurationError
 
 @dataclass(frozen=True)
 class Going:
-    """An agreed dataset that goes on a day, with everyone who reads it still."""
+    """An agreed dataset that goes, with everyone who reads it still: on a day, or at once where none is named."""
 
     model: Model
-    on: date
     readers: tuple[str, ...]
 
     def __str__(self) -> str:
-        return f"{self.model.key} goes on {self.on}: read by {', '.join(self.readers) or 'nobody any more'}"
+        return f"{self.model.key} goes on {self.model.goes_on}: read by {', '.join(self.readers) or 'nobody any more'}"
+
+    def is_over(self, today: date) -> bool:
+        """Whether nothing may read it any more."""
+        return self.model.goes_on is None or self.model.goes_on <= today
 
 
 def going(manifest: Manifest, graph: Graph) -> list[Going]:
-    """Every agreed dataset with a day on which it goes (dbt's `deprecation_date`), the first first."""
-    found = [
-        Going(model, model.goes_on, tuple(consumers_of(model, manifest, graph)))
-        for model in manifest.governed
-        if model.goes_on
-    ]
-    return sorted(found, key=lambda one: (one.on, one.model.key))
+    """Every agreed dataset that is deprecated, the first to go first."""
+    found = [Going(model, _readers(model, manifest, graph)) for model in manifest.governed if model.deprecated]
+    return sorted(found, key=lambda one: (one.model.goes_on or date.min, one.model.key))
+
+
+def _readers(model: Model, manifest: Manifest, graph: Graph) -> tuple[str, ...]:
+    kpis = sorted(f"KPI {name}" for name, ids in manifest.kpis.items() if model.unique_id in ids)
+    return (*consumers_of(model, manifest, graph), *kpis)
 
 
 def check_versions(manifest: Manifest, graph: Graph, today: date) -> list[Going]:
     """What goes later. Raises ConfigurationError with one line for each that is past its day and still read."""
     found = going(manifest, graph)
     late = [
-        f"{one.model.yaml}: {one.model.key} was to go on {one.on} and is read by {', '.join(one.readers)};"
-        " move them to the newer version, or give it another day"
+        f"{one.model.yaml}: {one.model.key}"
+        f" {f'was to go on {one.model.goes_on}' if one.model.goes_on else f'is deprecated ({one.model.deprecated})'}"
+        f" and is read by {', '.join(one.readers)}; move them to the newer version, or give it another day"
         for one in found
-        if one.on <= today and one.readers
+        if one.is_over(today) and one.readers
     ]
     if late:
         raise ConfigurationError("\n".join(late))
-    return [one for one in found if one.on > today]
+    return [one for one in found if not one.is_over(today)]
 
 
 def find_dataset(name: str, manifest: Manifest) -> list[Model]:

@@ -9,12 +9,16 @@ from pydantic import BaseModel
 from lendloop.errors import LendloopError
 from lendloop.settings import SOURCES, Settings, load_settings
 
+Said = str | tuple[str, list[str]]
+"""What a part that is well says, and what to see to in time, a line each."""
+
 
 class CheckOutcome(BaseModel):
-    """What a part said: `summary` when it is well, `fault` when it is not."""
+    """What a part said: `summary` and `warnings` when it is well, `fault` when it is not."""
 
     name: str
     summary: str = ""
+    warnings: list[str] = []
     fault: str | None = None
 
 
@@ -26,7 +30,7 @@ def check_all() -> list[CheckOutcome]:
     Raises ConfigurationError only when the settings themselves can't be read.
     """
     settings = load_settings()
-    parts: dict[str, Callable[[Settings], str]] = {
+    parts: dict[str, Callable[[Settings], Said]] = {
         "settings": _settings,
         "blanks": _blanks,
         "dbt project": _dbt,
@@ -49,9 +53,11 @@ def check_all() -> list[CheckOutcome]:
     return outcomes
 
 
-def _attempt(name: str, part: Callable[[Settings], str], settings: Settings) -> CheckOutcome:
+def _attempt(name: str, part: Callable[[Settings], Said], settings: Settings) -> CheckOutcome:
     try:
-        return CheckOutcome(name=name, summary=part(settings))
+        said = part(settings)
+        summary, warnings = (said, []) if isinstance(said, str) else said
+        return CheckOutcome(name=name, summary=summary, warnings=warnings)
     except LendloopError as error:
         return CheckOutcome(name=name, fault=str(error))
 
@@ -133,7 +139,7 @@ def _promotion(settings: Settings) -> str:
     return f"{passed} datasets of trusted and kpi pass the gate"
 
 
-def _versions(settings: Settings) -> str:
+def _versions(settings: Settings) -> Said:
     from datetime import UTC, datetime
 
     from governance.manifest import read_manifest
@@ -142,7 +148,8 @@ def _versions(settings: Settings) -> str:
 
     manifest, graph = read_manifest(settings.home), load_definitions(settings, held=False).graph
     later = check_versions(manifest, graph, datetime.now(UTC).date())
-    return "; ".join(map(str, later)) or "no dataset is about to go"
+    unread = "; ".join(str(one) for one in later if not one.readers)
+    return unread or "nothing that is read is past its day", [str(one) for one in later if one.readers]
 
 
 def _routes(settings: Settings) -> str:

@@ -201,13 +201,15 @@ def show_report(report: Report, *, as_json: bool) -> None:
 
 
 def show_checks(results: list[CheckOutcome], *, as_json: bool) -> None:
-    """One line a part that is well, one line a fault of the others."""
+    """One line a part that is well, with a line a warning; one line a fault of the others."""
     if as_json:
         print_json({"checks": [result.model_dump() for result in results]})
         return
     for result in results:
         if not result.fault:
             console.print(f"{result.name}: [green]ok[/] {escape(result.summary)}", soft_wrap=True)
+        for warning in result.warnings:
+            console.print(f"{result.name}: [yellow]warning[/] {escape(warning)}", soft_wrap=True)
         for fault in (result.fault or "").splitlines():
             console.print(f"{result.name}: [red]fault[/] {escape(fault)}", soft_wrap=True)
 

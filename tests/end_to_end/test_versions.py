@@ -44,7 +44,8 @@ def test_readers_of_an_old_version_are_listed_warned_of_and_after_its_day_refuse
 
     checked = copy.lendloop("check")
     outcomes = {line.partition(":")[0]: line for line in checked.stdout.splitlines()}
-    assert "trusted.fct_ticket_v1 goes on 2999-01-01: read by exposure old_report" in outcomes["versions"]
+    said = "trusted.fct_ticket_v1 goes on 2999-01-01: read by exposure old_report"
+    assert outcomes["versions"] == f"versions: warning {said}"
     # the snapshot of the asset graph is a test of the checkout, no part of `check`
     assert checked.returncode == 0, checked.stdout
     listed = copy.lendloop("consumers", "fct_ticket.v1").stdout
@@ -56,7 +57,8 @@ def test_readers_of_an_old_version_are_listed_warned_of_and_after_its_day_refuse
         "['trusted/fct_ticket', 'trusted/fct_ticket_suppression', 'trusted/fct_ticket_v1']\n"
     )
 
-    declared.write_text(declared.read_text().replace("2999-01-01", "2026-01-01"))
+    in_meta = "config: {meta: {deprecated: '2026-01-01: read the newest'}}"
+    declared.write_text(declared.read_text().replace("deprecation_date: 2999-01-01", in_meta))
     checked = copy.lendloop("check")
     faults = [line for line in checked.stdout.splitlines() if ": fault " in line]
     assert (checked.returncode, len(faults)) == (2, 1)

@@ -69,7 +69,11 @@ def test_the_check_covers_dictionary_and_registry(capsys: pytest.CaptureFixture[
 def test_each_fault_of_a_check_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     line = "models/x.yml: fct_loan: declares no owner; add `owner` to its meta: " + "a long advice [1] " * 20
     show_checks(
-        [CheckOutcome(name="registry", fault=f"{line}\n{line}"), CheckOutcome(name="rules", summary="well")],
+        [
+            CheckOutcome(name="registry", fault=f"{line}\n{line}"),
+            CheckOutcome(name="rules", summary="well", warnings=[line]),
+        ],
         as_json=False,
     )
-    assert capsys.readouterr().out.split("\n") == [f"registry: fault {line}"] * 2 + ["rules: ok well", ""]
+    said = [f"registry: fault {line}"] * 2 + ["rules: ok well", f"rules: warning {line}", ""]
+    assert capsys.readouterr().out.split("\n") == said
