@@ -18,12 +18,14 @@ from activation.alerts import (
 from activation.audiences import Audience, sync_audience
 from activation.rules import Rule, evaluate_rule
 from governance.lineage import Graph
+from governance.registry import Dataset
 from lendloop.clock import Clock
 from lendloop.errors import LendloopError
 from lendloop.passes import overdue
 from lendloop.settings import Settings
 from lendloop.source_status import read_status
 from orchestration.columns import column_metadata
+from orchestration.freshness import report_late
 from orchestration.lineage import OUTBOX
 from orchestration.names import RULE_CHECK
 from orchestration.plots import table
@@ -161,8 +163,8 @@ def rules_asset(rules: Sequence[Rule], groups: Mapping[str, str], graph: Graph) 
     return evaluate
 
 
-def alerts_asset(rules: Sequence[Rule], graph: Graph) -> dg.AssetsDefinition:
-    """The step that turns findings and failures into alerts, and delivers what is due."""
+def alerts_asset(rules: Sequence[Rule], datasets: Mapping[str, Dataset], graph: Graph) -> dg.AssetsDefinition:
+    """The step that turns findings, failures and datasets that are late into alerts, and delivers what is due."""
     columns = column_metadata(graph, OUTBOX)
 
     @dg.multi_asset(
@@ -183,6 +185,7 @@ def alerts_asset(rules: Sequence[Rule], graph: Graph) -> dg.AssetsDefinition:
     def notify(
         context: dg.AssetExecutionContext, hub: Hub
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+        report_late(hub.settings, hub.clock, datasets)
         advanced, delivered = run_alerts(context.instance, hub, rules)
         yield dg.MaterializeResult(asset_key=ALERTS, metadata={**_numbers(advanced), **_numbers(delivered), **columns})
         yield dg.AssetCheckResult(

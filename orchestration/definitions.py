@@ -51,7 +51,7 @@ def build_defs(settings: Settings | None = None, resource_overrides: Mapping[str
             *group_specs(manifest),
             *(audience_asset(audience, groups, graph) for audience in audiences),
             *([rules_asset(rules, groups, graph)] if rules else []),
-            alerts_asset(rules, graph),
+            alerts_asset(rules, datasets, graph),
             verdict_asset(audiences),
             retention_asset,
             site_asset(graph),

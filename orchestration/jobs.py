@@ -14,6 +14,7 @@ from lendloop.errors import ConfigurationError
 from lendloop.passes import record_pass
 from lendloop.settings import Settings
 from orchestration.activation import ALERTS, TICK_BUDGET_S, audience_key, report_overdue, run_alerts
+from orchestration.freshness import report_late
 from orchestration.names import MAIN_JOB
 from orchestration.report import failures
 from orchestration.resources import Hub
@@ -107,6 +108,7 @@ def automation(settings: Settings, rules: Sequence[Rule], datasets: Mapping[str,
     )
     def alerts(context: dg.SensorEvaluationContext, hub: Hub) -> dg.SkipReason:
         report_overdue(hub.settings, hub.clock)
+        report_late(hub.settings, hub.clock, datasets)
         advanced, delivered = run_alerts(context.instance, hub, rules, TICK_BUDGET_S)
         return dg.SkipReason(f"alerts advanced: {advanced.summary}; delivered: {delivered.summary}")
 

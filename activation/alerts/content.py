@@ -74,6 +74,12 @@ class View:
         )
 
     @property
+    def urgency(self) -> str:
+        """When to start acting: what may be wrong in the machinery waits for the day, what is wrong does not."""
+        may_wait = self.subject.kind == "pipeline" and self.alert.severity != "critical"
+        return "today" if may_wait else self.subject.urgency
+
+    @property
     def due(self) -> datetime:
         return self.alert.opened_at + timedelta(hours=self.subject.sla_hours)
 
@@ -94,7 +100,7 @@ def alert_message(view: View, *, reminder: bool = False) -> dict[str, Any]:
         "Entity": view.label,
         "Deviance": view.deviance_text,
         "Severity": alert.severity,
-        "Urgency": subject.urgency,
+        "Urgency": view.urgency,
         "Owner": subject.owner,
         "SLA": f"{subject.sla_hours} h, by {_time(view.due)}",
         "State": f"{state}, episode {alert.episode}, open since {_time(alert.opened_at)}",
@@ -165,7 +171,7 @@ def group_message(
         "System": subject.system,
         "Worst here" if pages > 1 else "Worst": f"{first.label}, {first.deviance_text}",
         "Severity": severity,
-        "Urgency": subject.urgency,
+        "Urgency": first.urgency,
         "Owner": subject.owner,
         "SLA": f"{subject.sla_hours} h, by {_time(min(view.due for view in views))}",
     }

@@ -14,12 +14,14 @@ from typing import Literal
 
 import duckdb
 
+from governance.freshness import lateness, made_as_of
 from governance.kpis import Kpi, Standing, kpi_values, standing
 from governance.quality import Standing as Quality
 from governance.registry import Dataset
 from governance.watch import Verdict, read_verdicts
 from lendloop.clock import Clock
 from lendloop.home import Home
+from lendloop.passes import LastPass, read_last_pass
 from lendloop.publish import Catalog, GroupState, read_catalog
 from lendloop.source_status import SourceStatus, read_status
 from lendloop.standing import Standing as DatasetStanding
@@ -79,7 +81,7 @@ def read_figures(
     catalog = read_catalog(home)
     if not catalog.version or not home.published.exists():
         return None
-    sources, demotions = read_status(home), read_standing(home)
+    sources, demotions, last = read_status(home), read_standing(home), read_last_pass(home)
     measured = {one.dataset: one for one in quality}
     verdicts = read_verdicts(home)
     with duckdb.connect(str(home.published), read_only=True) as connection:
@@ -88,7 +90,7 @@ def read_figures(
         as_of=clock.as_of,
         version=catalog.version,
         datasets={
-            key: _dataset(dataset, catalog, clock, measured.get(key), demotions.doubt(key), verdicts.get(key))
+            key: _dataset(dataset, catalog, last, clock, measured.get(key), demotions.doubt(key), verdicts.get(key))
             for key, dataset in datasets.items()
         },
         kpis=shown,
@@ -100,6 +102,7 @@ def read_figures(
 def _dataset(
     dataset: Dataset,
     catalog: Catalog,
+    last: LastPass | None,
     clock: Clock,
     quality: Quality | None,
     doubt: str | None,
@@ -109,7 +112,7 @@ def _dataset(
     table = catalog.tables.get(dataset.key)
     passed, failed = catalog.checks.get(dataset.key, (0, 0))
     return DatasetFigures(
-        state=_state(dataset, group, clock) if table else "absent",
+        state=_state(dataset, group, last, clock) if table else "absent",
         published_as_of=group.published_as_of,
         rows=table.rows if table else None,
         checks_passed=passed,
@@ -120,11 +123,11 @@ def _dataset(
     )
 
 
-def _state(dataset: Dataset, group: GroupState, clock: Clock) -> State:
-    if group.state != "fresh" or group.published_as_of is None:
+def _state(dataset: Dataset, group: GroupState, last: LastPass | None, clock: Clock) -> State:
+    made = made_as_of(group, last)
+    if group.state != "fresh" or made is None:
         return "stale"
-    age, promised = clock.as_of - group.published_as_of, dataset.parameters.freshness
-    return "stale" if age > promised.fail else "late" if age > promised.warn else "fresh"
+    return lateness(dataset, made, clock) or "fresh"
 
 
 def _kpi(
