@@ -19,7 +19,9 @@ from sqlalchemy import select
 from activation.audiences import ledger, store
 from activation.ops import open_ops, reading
 from activation.ops import tables as t
+from ingestion.load import load_source
 from ingestion.state import SourceMemory
+from lendloop.clock import Clock
 from lendloop.days import read_days
 from lendloop.doctor.files import check_state
 from lendloop.errors import ConfigurationError
@@ -83,6 +85,29 @@ def test_a_home_of_an_earlier_version_opens_whole(version: str, tmp_path: Path) 
     assert (catalog.version, catalog.tables["trusted.fct_loan"].rows) == (4, 7)
     assert read_status(home)["crm"].succeeded_as_of == NOON
     assert SourceMemory.read(home, "crm").gaps == {"contacts": 5}
+
+
+@pytest.mark.parametrize("version", HOMES)
+def test_a_home_from_before_a_source_there_is_now_has_its_empty_table_and_takes_its_files(
+    version: str, tmp_path: Path
+) -> None:
+    home = make_home(version, tmp_path / "home")
+    clock = Clock(NOON)
+    without = settings_in(home)
+    assert not read_status(without.home)["survey"].configured
+    assert not load_source("survey", without, clock).configured
+    assert rows(home / "warehouse.duckdb", "select count(*) from raw_survey.response") == [(0,)]
+    (tmp_path / "surveys").mkdir()
+    (tmp_path / "surveys" / "a.csv").write_text("id,phone\n1,+2348031234567\n")
+    settings = load_settings(_env_file=None, LENDLOOP_HOME=home, survey_folder=tmp_path / "surveys")
+    for new in (1, 0):
+        assert load_source("survey", settings, clock).new == new
+    assert rows(home / "warehouse.duckdb", "select id, phone from raw_survey.response") == [
+        ("a.csv#1", "+2348031234567")
+    ]
+    statuses = read_status(settings.home)
+    assert (statuses["survey"].succeeded_as_of, statuses["crm"].succeeded_as_of) == (NOON, NOON)
+    assert [finding.state for finding in check_state(settings)] == ["ok"]
 
 
 def test_people_frozen_by_the_version_before_stay_frozen(tmp_path: Path) -> None:
