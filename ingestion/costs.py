@@ -16,6 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from ingestion.answers import UNTRUSTED
 from ingestion.stream import Stream
 from ingestion.tables import RawTable
 from ingestion.whole import ReadWhole
@@ -36,7 +37,7 @@ class CostReader(ReadWhole):
     def __init__(self, lines: list[dict[str, str | None]]) -> None:
         self.lines = lines
         self.notes: list[str] = []
-        if strange := sum(line["kind"] not in KINDS for line in lines):
+        if strange := sum(line["kind"] not in (*KINDS, UNTRUSTED) for line in lines):
             self.notes.append(f"{strange} line(s) of a kind that is none of {', '.join(KINDS)} count nowhere")
 
     @classmethod
@@ -44,14 +45,18 @@ class CostReader(ReadWhole):
     def open(cls, settings: Settings) -> Iterator[CostReader]:
         """Read the file.
 
-        Raises ConfigurationError when it is not there or lacks a column, TransientError when it can't be read now.
+        Raises ConfigurationError when it is not there, lacks a column or has one twice, TransientError when it can't be
+        read now.
         """
         settings.require("costs_file")
         path = settings.costs_file
         try:
             with open(str(path), newline="", encoding="utf-8-sig") as file:
                 rows = csv.DictReader(file, restkey=BEYOND, strict=True)
-                names = {name.strip().lower(): name for name in rows.fieldnames or ()}
+                spelt = [name.strip().lower() for name in rows.fieldnames or ()]
+                if twice := [name for name in COLUMNS if spelt.count(name) > 1]:
+                    raise ConfigurationError(f"{path} has more than one column {', '.join(twice)}; leave one")
+                names = dict(zip(spelt, rows.fieldnames or (), strict=True))
                 if missing := [name for name in REQUIRED if name not in names]:
                     raise ConfigurationError(
                         f"{path} has no column {', '.join(missing)}: its first line must name {', '.join(REQUIRED)}"
@@ -61,7 +66,9 @@ class CostReader(ReadWhole):
                 )
         except FileNotFoundError as error:
             raise ConfigurationError(f"LENDLOOP_COSTS_FILE names {path}, which does not exist") from error
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
+        except UnicodeDecodeError as error:
+            raise TransientError(f"{path} is not in UTF-8: save it as CSV UTF-8; nothing was taken of it") from error
+        except (OSError, csv.Error) as error:
             raise TransientError(f"{path} can't be read ({error}): nothing was taken of it") from error
         yield cls(lines)
 
@@ -80,18 +87,21 @@ def _lines(rows: list[dict[str, Any]]) -> list[dict[str, str | None]]:
     lines = []
     for row in rows:
         line = {name: (row.get(name) or "").strip() or None for name in COLUMNS}
+        if any(beyond := [text.strip() for text in row.get(BEYOND) or ()]):
+            # a number written 1,234.50 without quotes is no number
+            line["amount"] = ",".join([line["amount"] or "", *beyond])
         if not any(line.values()):
             continue
-        if beyond := row.get(BEYOND):
-            # a number written 1,234.50 without quotes is no number
-            line["amount"] = f"{line['amount']},{beyond}"
         month = line["month"] or ""
         line["month"] = f"{month}-01" if _MONTH.fullmatch(month) else line["month"]
         line["market"], line["currency"] = _upper(line["market"]), _upper(line["currency"])
         line["kind"] = line["kind"].lower() if line["kind"] else None
         about = "|".join(line[name] or "" for name in ("month", "market", "currency", "product", "kind"))
+        about = about.replace("\0", "")
         seen[about] += 1
         line["id"] = f"{about}|{seen[about]}"
+        # what says only half of a cost is none
+        line |= {name: line[name] or UNTRUSTED for name in REQUIRED}
         lines.append(line)
     return lines
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator
 
 import pyarrow as pa
 
 from ingestion.stream import Stream
 from ingestion.tables import RawTable
+
+csv.field_size_limit(2**31 - 1)
+"""Python's own limit refuses a whole file for one long text; what a value may be is the contract's to say."""
 
 
 class ReadWhole:

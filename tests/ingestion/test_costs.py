@@ -75,7 +75,7 @@ def test_a_kind_that_nobody_knows_is_told(file: Path, make_settings: Callable[..
     assert note.startswith("1 line(s) of a kind that is none of acquisition, ")
 
 
-def test_a_file_that_is_not_there_or_lacks_a_column_is_named(
+def test_a_file_that_is_not_there_lacks_a_column_or_has_one_twice_is_named(
     file: Path, make_settings: Callable[..., Settings], clock: Clock
 ) -> None:
     settings = make_settings(costs_file=file)
@@ -85,6 +85,9 @@ def test_a_file_that_is_not_there_or_lacks_a_column_is_named(
     with pytest.raises(ConfigurationError, match="has no column month, market"):
         load_source("costs", settings, clock)
     assert [finding.state for finding in check_costs(settings)] == ["failure"]
+    file.write_text("month,market,currency,kind,amount,Amount \n2024-01,NG,NGN,funding,5,6\n")
+    with pytest.raises(ConfigurationError, match="has more than one column amount; leave one"):
+        load_source("costs", settings, clock)
 
 
 def test_without_a_file_raw_has_an_empty_table(
