@@ -83,7 +83,7 @@ def as_json(value: Any) -> str:
     try:
         text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
     except TypeError:
-        return UNTRUSTED + json.dumps(value, sort_keys=True, separators=(",", ":"))
+        return UNTRUSTED + json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
     return UNTRUSTED + text if r"\u0000" in text else text
 
 

@@ -123,6 +123,18 @@ def _workbook(path: Path) -> Iterator[tuple[str, Iterator[list[Any]]]]:
         raise FileFaultError(damaged) from error
 
 
+def _values(column: pa.Array) -> list[Any]:
+    """The values of a column; as texts or bytes where one is out of Python's range, of no known zone or no text."""
+    try:
+        return list(column.to_pylist())
+    except (OverflowError, ValueError, KeyError):
+        kind = column.type
+        if pa.types.is_timestamp(kind):
+            return list(column.cast(pa.timestamp(kind.unit)).cast(pa.string()).to_pylist())
+        is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+        return list(column.cast(pa.binary() if is_text else pa.string()).to_pylist())
+
+
 def _parquet(path: Path) -> Iterator[tuple[None, Iterator[list[Any]]]]:
     damaged = "is no Parquet file, or damaged"
     try:
@@ -134,7 +146,7 @@ def _parquet(path: Path) -> Iterator[tuple[None, Iterator[list[Any]]]]:
         yield list(file.schema_arrow.names)
         try:
             for batch in file.iter_batches(batch_size=BATCH_ROWS):
-                yield from map(list, zip(*(column.to_pylist() for column in batch.columns), strict=True))
+                yield from map(list, zip(*map(_values, batch.columns), strict=True))
         except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
             raise FileFaultError(damaged) from error
 

@@ -265,3 +265,63 @@ def test_a_file_of_costs_in_another_encoding_is_refused_whole_and_what_was_stand
     with pytest.raises(TransientError, match="is not in UTF-8: save it as CSV UTF-8; nothing was taken of it"):
         load_source("costs", settings, clock)
     assert warehouse.rows("SELECT product FROM raw_costs.cost WHERE _deleted_at IS NULL") == [("P",)]
+
+
+BORN, SAID = date(1989, 3, 2), datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
+PARQUET: dict[str, list[tuple[pa.Array, list[Any]]]] = {
+    "date_of_birth": [
+        (pa.array([7000, 10_000_000, -(2**31)], pa.int32()).cast(pa.date32()), [BORN, None, None]),
+        (pa.array([7000 * 86_400_000, 2**62, None], pa.int64()).view(pa.date64()), [BORN, None, None]),
+    ],
+    "answered_at": [
+        (pa.array([1_700_000_000 * 10**6, 2**62, None], pa.int64()).view(pa.timestamp("us")), [SAID, None, None]),
+        (
+            pa.array([1_700_000_000, 2**40, None], pa.int64()).view(pa.timestamp("s", "Mars/Olympus")),
+            [SAID, None, None],
+        ),
+    ],
+    "phone": [
+        (pa.array([b"0803", b"\xff\xfe", b"\0"], pa.binary()).view(pa.string()), ["0803", None, None]),
+        (pa.array([b"0803", b"\xc3", None], pa.large_binary()), ["0803", None, None]),
+        (pa.array([{"a": b"0803"}, {"a": b"\xff"}, None]), [None, None, None]),
+    ],
+    "score": [
+        (pa.array([9.0, float("-inf"), 1e300]), [9, None, None]),
+        (pa.array([Decimal("9.0"), Decimal("9.5"), None]), [9, None, None]),
+        (pa.array([9, 2**63, 0], pa.uint64()), [9, None, 0]),
+    ],
+    "do_not_contact": [
+        (pa.array([["no"], [b"yes"], None]), [True, True, None]),
+        (pa.array([0, 1, 7]), [False, True, True]),
+    ],
+}
+"""Columns of any types, and what raw has of their three rows."""
+
+
+def test_a_parquet_file_of_any_types_costs_only_the_values_that_are_none(
+    tmp_path: Path, make_settings: Callable[..., Settings], clock: Clock, warehouse: Warehouse
+) -> None:
+    folder = tmp_path / "surveys"
+    folder.mkdir()
+    expected: dict[str, Any] = {}
+    for column, variants in PARQUET.items():
+        for number, (values, held) in enumerate(variants):
+            names = [f"{column} {number} {row}" for row in range(len(held))]
+            pq.write_table(
+                pa.table({"record": names, "full_name": ["Ama Mensah"] * len(held), column: values}),
+                folder / f"{column}{number}.parquet",
+            )
+            expected |= zip(names, held, strict=True)
+    settings = make_settings(survey_folder=folder)
+    assert load_source("survey", settings, clock).new == len(expected)
+    found = {
+        str(record): dict(zip(PARQUET, values, strict=True))
+        for record, *values in warehouse.rows(f"SELECT record, {', '.join(PARQUET)} FROM raw_survey.response")
+    }
+    assert {name: found[name][name.split()[0]] for name in expected} == expected
+    refused = quarantine.waiting(settings.home, "survey", "response").to_pylist()
+    told = {json.loads(one["raw_text"])["record"]: one["column"] for one in refused}
+    empty = {"date_of_birth 1 2", "answered_at 0 2", "answered_at 1 2", "phone 1 2", "phone 2 2", "score 1 2"}
+    is_bad = {name for name, held in expected.items() if held is None} - empty - {"do_not_contact 0 2"}
+    closed = {"do_not_contact 0 0", "do_not_contact 0 1", "do_not_contact 1 2"}
+    assert told == {name: name.split()[0] for name in is_bad | closed}
