@@ -13,12 +13,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from dbt_lab import Lab
 from metricflow_sql import MetricFlow
 from world_raw import load_world
 
 from governance.kpis import Kpi, explain, read_kpis
+from lendloop.home import Home
 from sandbox.world import World
 
 LAST_DAY, NEXT_DAY = date(2026, 6, 30), date(2026, 7, 1)
@@ -355,6 +357,36 @@ def test_a_month_s_par_in_metricflow_is_that_of_its_last_day(lender: Lab) -> Non
         lender.rows("select market, par_30 from kpi.kpi_portfolio_market_daily where as_of_date = date '2026-07-01'")
     )
     assert theirs == pytest.approx({market: float(value) for market, value in ours.items()}, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("metric", "table", "entity", "month", "numerator", "denominator"),
+    [
+        ("net_yield", "agg_portfolio_monthly", "portfolio_month", "calendar_month", "annualised_net_income", "average_outstanding_principal"),
+        ("customer_acquisition_cost", "agg_portfolio_monthly", "portfolio_month", "calendar_month", "new_borrower_cost", "new_borrower_count"),
+        ("customer_lifetime_value", "agg_borrower_cohort", "borrower_cohort", "borrower_cohort_month", "cohort_discounted_value", "cohort_borrower_count"),
+    ],
+)  # fmt: skip
+def test_metricflow_counts_of_several_months_only_those_whose_costs_are_known(
+    parsed: Home, metric: str, table: str, entity: str, month: str, numerator: str, denominator: str
+) -> None:
+    flow = MetricFlow(parsed.dbt / "target")
+    columns = {name for model in flow.manifest.semantic_models if model.name == entity for name in (
+        *(one.name for one in model.measures), *(one.name for one in model.dimensions if one.expr is None)
+    )}  # fmt: skip
+    others = "".join(
+        f", null::bigint as {name}" for name in sorted(columns - {month, "market", numerator, denominator})
+    )
+    with duckdb.connect() as con:
+        con.execute("attach ':memory:' as warehouse; use warehouse; create schema trusted")
+        con.execute(
+            f"create table trusted.{table} as select {month}, market, {numerator}, {denominator}{others} from (values"
+            " (date '2026-01-01', 'NG', 10.0, 100.0), (date '2026-02-01', 'NG', null, 300.0), (date '2026-03-01', 'NG', 5.0, 50.0),"
+            " (date '2026-01-01', 'GH', -2.0, 8.0), (date '2026-02-01', 'CI', null, 9.0))"
+            f" as t({month}, market, {numerator}, {denominator})"
+        )
+        theirs = con.execute(flow.sql([metric], [f"{entity}__market"])).fetchall()
+    assert {market: value for market, value in theirs if value is not None} == {"NG": 15 / 150, "GH": -2 / 8}
 
 
 def test_the_rows_behind_every_value_add_up_to_it(lender: Lab, kpis: dict[str, Kpi]) -> None:
