@@ -33,7 +33,7 @@ class Leaves(IntEnum):
     """What of the other column can be read off the result: along a path the least of its steps."""
 
     NOTHING = 0
-    """A truth, a count, a sum: no single value."""
+    """A truth, a count: no single value."""
     HASH = 1
     """A hash, the same for the same value."""
     VALUE = 2
@@ -88,10 +88,8 @@ HASHED = Use(Kind.TRANSFORM, Leaves.HASH)
 COUNTED = Use(Kind.AGGREGATE, Leaves.NOTHING)
 PICKED = Use(Kind.AGGREGATE, Leaves.VALUE)
 
-_COUNTING = (
-    exp.ApproxDistinct, exp.Avg, exp.Corr, exp.Count, exp.CountIf, exp.LogicalAnd, exp.LogicalOr, exp.Stddev,
-    exp.StddevPop, exp.StddevSamp, exp.Sum, exp.Variance, exp.VariancePop,
-)  # fmt: skip
+_COUNTING = (exp.ApproxDistinct, exp.Count, exp.CountIf, exp.LogicalAnd, exp.LogicalOr)
+"""A sum, a mean or a deviation is none of them: over one row, or one beside a constant, it is the value."""
 _BY_ORDER = (exp.ArgMax, exp.ArgMin)
 _RANKING = (exp.RowNumber, exp.Rank, exp.DenseRank, exp.PercentRank, exp.CumeDist, exp.Ntile)
 _NEIGHBOURS = (exp.Lag, exp.Lead, exp.FirstValue, exp.LastValue, exp.NthValue)

@@ -304,6 +304,7 @@ def marked(graph: Graph, ref: str, **changes: Any) -> Door:
         "case when c.has_phone then c.phone_hash end",
         "{'a': c.phone_hash}",
         "c.phone_hash[1:8]",
+        "sum(hash(c.phone_hash)) over (partition by c.person_key)",
         "md5(c.person_key)",
         "list_transform([c.phone_hash], lambda one: one || 'x')",
         "(select d.phone_hash from trusted.dim_customer as d where d.person_key = c.person_key)",

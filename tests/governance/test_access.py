@@ -50,6 +50,13 @@ def project(sql: str, **declared: Column) -> Graph:
         ("id", "pseudonym"),
         ("phone is not null", "none"),
         ("count(distinct phone)", "none"),
+        ("sum(cast(phone as bigint))", "contact"),
+        ("avg(cast(phone as bigint)) over (partition by id)", "contact"),
+        ("2 * stddev_pop(cast(phone as bigint))", "contact"),
+        ("sum(hash(phone))", "pseudonym"),
+        ("sum(length(phone))", "none"),
+        ("sum(case when phone = '1' then 1 end)", "none"),
+        ("sum(amount)", "none"),
         ("amount", "none"),
     ],
 )

@@ -121,7 +121,7 @@ def test_what_only_decides_rows_is_kept_apart_with_the_way() -> None:
         group by loan.closed_on
         having count(loan.loan_id) > 1
     """
-    assert made_of(sql) == {"amount": {"loan.amount": "aggregate nothing"}}
+    assert made_of(sql) == {"amount": {"loan.amount": "aggregate value"}}
     assert rows_of(sql) == {
         "person.person_key": "join",
         "loan.person_key": "join",
