@@ -52,8 +52,8 @@ def told(way: list[str]) -> str:
 def judge_classes(graph: Graph) -> list[str]:
     """One line for each column that carries more than it is marked for, with the way it comes.
 
-    A hash carries a pseudonym at most, and a truth or a count nothing; a sum may be of one row. What else makes a value harmless is said
-    by the column, in `pii_lowered` of its meta.
+    A hash carries a pseudonym at most, and a truth or a count nothing; a sum may be of one row. What else makes a value
+    harmless is said by the column, in `pii_lowered` of its meta.
     """
     known: dict[str, int] = {}
     faults = []

@@ -199,6 +199,7 @@ def day_of(deprecated: str) -> date | None:
 
 
 def _kpis(manifest: Mapping[str, Any]) -> dict[str, frozenset[str]]:
+    """What is declared wrong is passed over: the catalogue of KPIs names it."""
     metrics, semantic_models = manifest.get("metrics", {}), manifest.get("semantic_models", {})
     stands_in = {
         node["alias"]: unique_id
@@ -210,14 +211,15 @@ def _kpis(manifest: Mapping[str, Any]) -> dict[str, frozenset[str]]:
         node = metrics.get(unique_id) or semantic_models.get(unique_id)
         return {one for parent in node["depends_on"]["nodes"] for one in read_by(parent)} if node else {unique_id}
 
-    found = {
-        metric["name"]: read_by(unique_id) | {stands_in[table]}
-        for unique_id, metric in metrics.items()
-        if (table := metric["config"].get("meta", {}).get("kpi", {}).get("table")) in stands_in
-    }
+    found: dict[str, set[str]] = {}
+    for unique_id, metric in metrics.items():
+        declared = metric["config"].get("meta", {}).get("kpi")
+        if isinstance(declared, dict) and declared.get("table") in stands_in:
+            found[metric["name"]] = read_by(unique_id) | {stands_in[declared["table"]]}
     for unique_id in stands_in.values():
-        for declared in manifest["nodes"][unique_id]["config"].get("meta", {}).get("kpis", []):
-            found.setdefault(declared["column"], set()).add(unique_id)
+        for declared in manifest["nodes"][unique_id]["config"].get("meta", {}).get("kpis") or ():
+            if isinstance(declared, dict) and "column" in declared:
+                found.setdefault(str(declared["column"]), set()).add(unique_id)
     return {name: frozenset(ids) for name, ids in found.items()}
 
 
