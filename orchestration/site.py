@@ -20,6 +20,7 @@ from governance.manifest import parse_manifest
 from governance.quality import Standing, read_standings
 from governance.registry import Dataset, read_registry
 from governance.site import Content, build_site, dataset_page, made_of, read_figures, term_page, zone_of
+from lendloop.home import CHECKOUT
 from lendloop.locks import file_lock
 from lendloop.project import load_manifest, parsed_marker
 from lendloop.publish import CATALOG
@@ -31,6 +32,7 @@ from orchestration.lineage import load_definitions
 from orchestration.resources import Hub
 
 SITE = dg.AssetKey(["operations", "site"])
+PAGES = CHECKOUT / "governance" / "site"
 
 
 def site_asset(graph: Graph) -> dg.AssetsDefinition:
@@ -68,10 +70,11 @@ def renew_site(settings: Settings, graph: Graph | None = None) -> bool:
 
 
 def _grounds(settings: Settings) -> str:
-    """A digest of what the site shows: what is published and stands, the dbt project, the definitions."""
+    """A digest of what the site shows and how: what is published and stands, dbt project, definitions, templates."""
     home = settings.home
     files = [
-        home.published_files / CATALOG, standing_file(home), parsed_marker(home), *sorted(settings.definitions.rglob("*.yaml"))
+        home.published_files / CATALOG, standing_file(home), parsed_marker(home),
+        *sorted(settings.definitions.rglob("*.yaml")), *sorted(file for file in PAGES.rglob("*.*") if file.suffix != ".pyc"),
     ]  # fmt: skip
     digest = hashlib.sha256()
     for file in files:
