@@ -23,6 +23,8 @@ from lendloop.on_error import kept_file
 
 SEARCHED_DAYS = 31
 """On how many differing days rows are searched, the latest ones; the others are counted."""
+SEARCHED_ROWS = 300_000
+"""And of how many rows together, since they are held in memory."""
 NAMED_ROWS = 100
 """How many rows of a day are named; all of them are counted."""
 
@@ -120,6 +122,17 @@ def differing_days(left: Mapping[Day, Totals], right: Mapping[Day, Totals]) -> l
     nothing = Totals(0)
     days = [day for day in {*left, *right} if not _same(left.get(day, nothing), right.get(day, nothing))]
     return sorted(days, key=lambda day: day or date.min, reverse=True)
+
+
+def days_to_search(left: Mapping[Day, Totals], right: Mapping[Day, Totals]) -> list[Day]:
+    """Of the days that differ those whose rows are searched, latest first: as many and as large as may be at once."""
+    chosen, rows = [], 0
+    for day in differing_days(left, right)[:SEARCHED_DAYS]:
+        held = max(side[day].rows for side in (left, right) if day in side)
+        if rows + held <= SEARCHED_ROWS:
+            chosen.append(day)
+            rows += held
+    return chosen
 
 
 def _same(left: Totals, right: Totals) -> bool:
@@ -237,7 +250,7 @@ class _Trusted:
             explained.setdefault(day, {})[rule] = count
         left, right = self._totals(f"select * from ({self._raw()}) where rule is null"), self._totals(self._trusted())
         differences: dict[Day, list[RowDifference]] = {}
-        days = differing_days(left, right)[:SEARCHED_DAYS]
+        days = days_to_search(left, right)
         if days:
             left_rows, right_rows = (
                 self._rows(f"select * from ({self._raw()}) where rule is null", days),

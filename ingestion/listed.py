@@ -6,7 +6,7 @@ to ask for (`ingestion.reconcile`, `ingestion.reconcile_vendor`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -107,9 +107,20 @@ def compare_rows(
     reason: Reason,
     home: Home,
 ) -> None:
-    """Settle the days of these rows. Rows that wait in quarantine, or were mended there, are explained."""
+    """Settle the days of these rows."""
+    found, explained = tell_apart(compared, source, raw, reason, home)
+    settle(comparison, _totals(compared, source), _totals(compared, raw), found, explained)
+
+
+def tell_apart(
+    compared: Compared, source: Sequence[ListedRow], raw: Sequence[ListedRow], reason: Reason, home: Home
+) -> tuple[dict[Day, list[RowDifference]], dict[Day, dict[str, int]]]:
+    """The rows that differ on each day and that nothing explains, and how many are explained, by what.
+
+    What waits in quarantine, or was mended there, is explained.
+    """
     table = compared.table
-    refused = set(quarantine.waiting(home, table.source, table.name).column("key").to_pylist())
+    faults = _faults(table, home)
     mended = set(quarantine.mended(home, table.source, table.name).column("row_hash").to_pylist())
     here, there = {row.key: row for row in source}, {row.key: row for row in raw}
     left: dict[Day, list[RowDifference]] = {}
@@ -120,7 +131,7 @@ def compare_rows(
         for one in differences:
             before, after = here.get(one.key), there.get(one.key)
             why = reason(one, before, after)
-            if one.kind in ("lost", "altered") and one.key in refused:
+            if one.key in faults and _is_refused(one, table, faults[one.key]):
                 why = "quarantined"
             elif one.kind == "altered" and after is not None and after.row_hash in mended:
                 why = "mended"
@@ -129,7 +140,24 @@ def compare_rows(
                 counts[why] = counts.get(why, 0) + 1
             else:
                 left[day].append(one)
-    settle(comparison, _totals(compared, source), _totals(compared, raw), left, explained)
+    return left, explained
+
+
+def _faults(table: RawTable, home: Home) -> Mapping[str, set[str]]:
+    """Of each row that waits in quarantine the columns that could not be read, and those that are closed by them."""
+    waiting = quarantine.waiting(home, table.source, table.name)
+    faults: dict[str, set[str]] = {}
+    for key, columns in zip(*(waiting.column(name).to_pylist() for name in ("key", "column")), strict=True):
+        for column in columns.split(", "):
+            faults.setdefault(str(key), set()).update((column, *table.fails_closed.get(column, ())))
+    return faults
+
+
+def _is_refused(difference: RowDifference, table: RawTable, faults: set[str]) -> bool:
+    """Whether quarantine explains a difference: the row stays out for its faults, or lacks the values of these columns."""
+    if not table.keeps_rows or faults.intersection(table.key):
+        return difference.kind in ("lost", "altered")
+    return difference.kind == "altered" and faults.issuperset(difference.columns)
 
 
 def _as_rows(rows: Sequence[ListedRow]) -> list[Row]:

@@ -6,37 +6,26 @@ belong. What does not: comparing (`governance.reconcile`), CRM and support (`ing
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 import duckdb
 
-from governance.reconcile import (
-    SEARCHED_DAYS,
-    Comparison,
-    Day,
-    DayOutcome,
-    Row,
-    RowDifference,
-    Totals,
-    by_day,
-    differing_days,
-    settle,
-)
-from ingestion import quarantine
+from governance.reconcile import Comparison, Day, DayOutcome, RowDifference, Totals, days_to_search, settle
 from ingestion.contract import MONEY, quoted
 from ingestion.costs import CostReader
-from ingestion.ledger import LedgerReader, SourceRow
-from ingestion.listed import Compared, compare_rows
+from ingestion.ledger import LedgerReader
+from ingestion.listed import Compared, ListedRow, compare_rows, tell_apart
+from ingestion.raw import create_tables
 from ingestion.state import SourceMemory
 from ingestion.tables import COSTS, LEDGER, TABLES, RawTable, Source
 from lendloop.clock import Clock
 from lendloop.errors import LendloopError
-from lendloop.home import Home
 from lendloop.locks import file_lock
 from lendloop.settings import Settings
+from lendloop.source_status import read_status
 from lendloop.warehouse import open_warehouse
 
 AMOUNTS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -69,6 +58,7 @@ GROUPS: dict[Source, str] = {
 """The consistency group for which a source's differences count."""
 MANY_DAYS = 60
 """From so many days on all are asked for."""
+NEVER_LOADED = "nothing was loaded yet"
 
 
 def reconcile_ledger(settings: Settings, clock: Clock, *, whole: bool, on: date | None = None) -> list[Comparison]:
@@ -83,13 +73,15 @@ def reconcile_ledger(settings: Settings, clock: Clock, *, whole: bool, on: date 
         file_lock(home.locks / "source-ledger.lock", "reconcile the ledger", settings.lock_timeout_s),
         LedgerReader.open(settings) as reader,
     ):
+        if read_status(home)["ledger"].succeeded_as_of is None:
+            return [Comparison(*sides_of(table), AMOUNTS[table.name][1], not_compared=NEVER_LOADED) for table in tables]
         memory = SourceMemory.read(home, "ledger")
         whole = (whole or memory.reconciled_on != clock.business_date()) and on is None
         compared = []
         for table in tables:
             day, amounts = AMOUNTS[table.name]
             amounts = tuple(name for name in amounts if name in reader.columns.get(table.name, {}))
-            comparison = Comparison(f"ledger.{table.name}", f"{table.schema}.{table.name}", GROUPS["ledger"], amounts)
+            comparison = Comparison(*sides_of(table), amounts)
             compared.append(comparison)
             if day not in reader.columns.get(table.name, {}):
                 comparison.not_compared = f"the ledger has no {table.name}.{day}"
@@ -105,6 +97,11 @@ def reconcile_ledger(settings: Settings, clock: Clock, *, whole: bool, on: date 
     return compared
 
 
+def sides_of(table: RawTable) -> tuple[str, str, str]:
+    """The table at its source, in raw, and the group for which their differences count."""
+    return f"{table.source}.{table.name}", f"{table.schema}.{table.name}", GROUPS[table.source]
+
+
 class _Ledger:
     """One table of the ledger beside raw's."""
 
@@ -116,6 +113,7 @@ class _Ledger:
         self.table = table
         self.day = day
         self.amounts = amounts
+        self.compared = Compared(table, day, amounts)
         self.relation = f"{table.schema}.{table.name}"
 
     def changed_days(self, before: Sequence[date]) -> list[Day]:
@@ -140,13 +138,20 @@ class _Ledger:
         }
         differences: dict[Day, list[RowDifference]] = {}
         explained: dict[Day, dict[str, int]] = {}
-        wanted = differing_days(source, held)[:SEARCHED_DAYS]
+        wanted = days_to_search(source, held)
         if wanted:
-            rows = list(self.reader.rows_of_days(self.table, self.day, self.amounts, wanted))
+            rows = [
+                ListedRow(row.key, row.day, row.amounts, None, row.changed_us)
+                for row in self.reader.rows_of_days(self.table, self.day, self.amounts, wanted)
+            ]
             with self._warehouse() as connection:
-                in_raw = self._raw_rows(connection, wanted)
-            found = by_day([_as_row(row) for row in rows], in_raw, [self.day, *self.amounts])
-            differences, explained = self._explain(found, {row.key: row for row in rows}, int(read_until))
+                in_raw = self.compared.in_raw(connection, self._among(wanted), _parameters(wanted))
+
+            def reason(difference: RowDifference, row: ListedRow | None, _: ListedRow | None) -> str | None:
+                newer = row is not None and row.changed_us is not None and row.changed_us > read_until > 0
+                return "changed_since_read" if newer and difference.kind in ("lost", "altered") else None
+
+            differences, explained = tell_apart(self.compared, rows, in_raw, reason, self.settings.home)
         settle(comparison, source, held, differences, explained)
 
     def _warehouse(self) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
@@ -163,51 +168,13 @@ class _Ledger:
         ).fetchall()
         return {day: Totals(rows, tuple(amounts)) for day, rows, *amounts in found}
 
-    def _raw_rows(self, connection: duckdb.DuckDBPyConnection, days: Sequence[Day]) -> list[Row]:
-        listed = ", ".join(quoted(name) for name in (self.day, *self.amounts))
-        found = connection.execute(
-            f"select cast({quoted(self.table.key[0])} as varchar), {listed} from {self.relation}"
-            f" where _deleted_at is null and {self._among(days)}",
-            _parameters(days),
-        ).fetchall()
-        return [Row(key, tuple(values)) for key, *values in found]
-
     def _among(self, days: Sequence[Day] | None) -> str:
         column = quoted(self.day)
         return "true" if days is None else f"({column} in (select unnest(?::date[])) or ({column} is null and ?))"
 
-    def _explain(
-        self, found: Mapping[Day, list[RowDifference]], rows: Mapping[str, SourceRow], read_until: int
-    ) -> tuple[dict[Day, list[RowDifference]], dict[Day, dict[str, int]]]:
-        """Tell apart what has a reason: refused by the contract, or newer than what was read."""
-        refused = _refused_keys(self.settings.home, self.table)
-        left: dict[Day, list[RowDifference]] = {}
-        explained: dict[Day, dict[str, int]] = {}
-        for day, differences in found.items():
-            left[day] = []
-            for difference in differences:
-                row = rows.get(difference.key)
-                newer = row is not None and row.changed_us is not None and row.changed_us > read_until > 0
-                reason = "quarantined" if difference.key in refused else "changed_since_read" if newer else None
-                if reason and difference.kind in ("lost", "altered"):
-                    counts = explained.setdefault(day, {})
-                    counts[reason] = counts.get(reason, 0) + 1
-                else:
-                    left[day].append(difference)
-        return left, explained
-
 
 def _parameters(days: Sequence[Day] | None) -> list[object]:
     return [] if days is None else [[day for day in days if day is not None], None in days]
-
-
-def _as_row(row: SourceRow) -> Row:
-    return Row(row.key, (row.day, *row.amounts))
-
-
-def _refused_keys(home: Home, table: RawTable) -> set[str]:
-    """Keys of the rows of a table that wait in quarantine."""
-    return {str(key) for key in quarantine.waiting(home, table.source, table.name).column("key").to_pylist()}
 
 
 def reconcile_costs(settings: Settings, on: date | None = None) -> Comparison:
@@ -217,7 +184,7 @@ def reconcile_costs(settings: Settings, on: date | None = None) -> Comparison:
     """
     table = COSTS[0]
     lines = Compared(table, "month", ("market", "currency", "product", "kind", "amount"))
-    comparison = Comparison("costs.cost", f"{table.schema}.{table.name}", GROUPS["costs"], lines.amounts)
+    comparison = Comparison(*sides_of(table), lines.amounts)
     home, month = settings.home, on.replace(day=1) if on else None
     try:
         with (
@@ -226,7 +193,7 @@ def reconcile_costs(settings: Settings, on: date | None = None) -> Comparison:
         ):
             read_at = SourceMemory.read(home, "costs").read_at
             if read_at is None:
-                comparison.not_compared = "nothing was loaded yet"
+                comparison.not_compared = NEVER_LOADED
                 return comparison
             changed_at = datetime.fromtimestamp(Path(str(settings.costs_file)).stat().st_mtime, UTC)
             listed = lines.listed(batch for batch, _ in reader.read(table, None))
@@ -255,6 +222,7 @@ def reconcile_loads(settings: Settings, sources: Iterable[Source]) -> list[Compa
     """
     compared = []
     with open_warehouse(settings.home, "reconcile raw", settings.lock_timeout_s) as connection:
+        create_tables(connection)
         for source in sources:
             for table in TABLES[source]:
                 if table.name in ASKED:
@@ -266,7 +234,7 @@ def reconcile_loads(settings: Settings, sources: Iterable[Source]) -> list[Compa
                     f"select live from {table.schema}._totals where table_name = ?", [table.name]
                 ).fetchall()
                 if not counted:
-                    comparison.not_compared = "nothing was loaded yet"
+                    comparison.not_compared = NEVER_LOADED
                     continue
                 [(held,)] = connection.execute(
                     f"select count(*) from {table.schema}.{table.name} where _deleted_at is null"

@@ -11,10 +11,9 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, date, datetime, timedelta
-from itertools import groupby
 from typing import Literal, Protocol
 
 import duckdb
@@ -23,7 +22,7 @@ import pyarrow as pa
 from governance.reconcile import SEARCHED_DAYS, Comparison, DayOutcome, RowDifference, Totals
 from ingestion.listed import Compared, ListedRow, compare_rows
 from ingestion.load import open_reader
-from ingestion.reconcile import ASKED, GROUPS
+from ingestion.reconcile import ASKED, NEVER_LOADED, sides_of
 from ingestion.state import SourceMemory
 from ingestion.support import LEFT_OUT
 from ingestion.tables import TABLES, RawTable
@@ -71,21 +70,22 @@ def reconcile_vendor(
     before. What the vendor does not answer is said in the comparison.
     """
     tables = [table for table in TABLES[source] if table.name in ASKED]
-    compared = [
-        Comparison(f"{source}.{table.name}", f"{table.schema}.{table.name}", GROUPS[source], _of(table).amounts)
-        for table in tables
-    ]
+    compared = [Comparison(*sides_of(table), _of(table).amounts) for table in tables]
     try:
-        in_pass = not whole and on is None
-        if in_pass and (failure := read_status(settings.home)[source].error):
-            raise TransientError(f"its last load failed: {failure}")
+        status = read_status(settings.home)[source]
+        if not whole and on is None and status.error:
+            raise TransientError(f"its last load failed: {status.error}")
+        if status.succeeded_as_of is None:
+            for comparison in compared:
+                comparison.not_compared = NEVER_LOADED
+            return compared
         with (
             file_lock(settings.home.locks / f"source-{source}.lock", f"reconcile {source}", settings.lock_timeout_s),
             open_reader(source, settings, clock) as reader,
         ):
             memory = SourceMemory.read(settings.home, source)
             for table, comparison in zip(tables, compared, strict=True):
-                one = _Vendor(settings, reader, table, clock.as_of)
+                one = _Vendor(settings, reader, table, clock.as_of, min(status.succeeded_as_of, clock.as_of))
                 before = memory.open_days.get(table.name, [])
                 try:
                     one.compare(comparison, before, whole=whole, on=on)
@@ -94,7 +94,7 @@ def reconcile_vendor(
                     continue
                 if on is None:
                     open_days = {day.day for day in comparison.unexplained if day.day and day.since is None}
-                    memory.open_days[table.name] = sorted(open_days)
+                    memory.open_days[table.name] = sorted(open_days.union(one.waiting))
             memory.write(settings.home, source)
     except LendloopError as error:
         for comparison in compared:
@@ -152,15 +152,22 @@ class _Held:
 class _Vendor:
     """One table of a vendor beside raw's."""
 
-    def __init__(self, settings: Settings, reader: Searched, table: RawTable, as_of: datetime) -> None:
+    def __init__(
+        self, settings: Settings, reader: Searched, table: RawTable, as_of: datetime, read_at: datetime
+    ) -> None:
         self.settings = settings
         self.reader = reader
         self.compared = _of(table)
         self.table = table
         self.as_of = as_of
+        # what was read for good: the next load reads again from there, at the latest
+        lag = max(timedelta(minutes=settings.lag_minutes), LEFT_OUT)
+        self.settled = _microseconds(read_at - lag) // 1_000_000 * 1_000_000
         self.source: dict[str, ListedRow] = {}
         self.spans: list[Span] = []
         """Those that were read."""
+        self.waiting: list[date] = []
+        """Days in question that were not looked at."""
         self.counted = Totals(0), Totals(0)
         self.scope: Span = (None, None)
         """What was counted."""
@@ -168,17 +175,12 @@ class _Vendor:
         """Spans whose counts differ and that could not be read, with both counts."""
         self.counts_left = COUNTS
         self.rows_left = READ_ROWS
+        """Calls and rows that are left to find where counts differ."""
 
     def compare(self, comparison: Comparison, before: list[date], *, whole: bool, on: date | None) -> None:
         """Fill the comparison. Raises LendloopError when the vendor does not answer."""
         relation = f"{self.table.schema}.{self.table.name}"
         with self._warehouse() as connection:
-            loaded = connection.execute(
-                f"SELECT top_cursor FROM {self.table.schema}._totals WHERE table_name = ?", [self.table.name]
-            ).fetchall()
-            if not loaded:
-                comparison.not_compared = "nothing was loaded yet"
-                return
             moments = connection.sql(
                 f"SELECT epoch_us(created_at) AS us FROM {relation} WHERE _deleted_at IS NULL AND created_at IS NOT NULL"
                 " ORDER BY us"
@@ -187,53 +189,68 @@ class _Vendor:
                 f"SELECT DISTINCT created_at::DATE FROM {relation} WHERE created_at IS NOT NULL"
                 f" AND _loaded_at = (SELECT max(_loaded_at) FROM {relation})"
             ).fetchall()
+            # a row that raw has twice would make up in a count for one that it lost
+            live = f"{relation} WHERE _deleted_at IS NULL AND created_at IS NOT NULL"
+            doubled = connection.execute(
+                f"SELECT DISTINCT created_at::DATE FROM {live} AND {self.table.key[0]} IN"
+                f" (SELECT {self.table.key[0]} FROM {live} GROUP BY ALL HAVING count(*) > 1)"
+            ).fetchall()
         self.held = _Held(array("q", moments.column("us").to_numpy().tobytes()))
-        self.settled = self._settled(loaded[0][0])
+        in_question = self._in_question({*before, *(day for (day,) in doubled)})
         if on is not None:
             self._one_day(_start(on))
         elif whole:
-            self._newest()
+            self._newest(in_question)
         else:
-            self._days(before, {day for (day,) in written})
+            self._days(in_question, {day for (day,) in written})
         self._settle(comparison)
 
-    def _settled(self, top_cursor: int | None) -> int:
-        """The end of what the last load read for good: the next one reads again from there."""
-        lag = max(timedelta(minutes=self.settings.lag_minutes), LEFT_OUT)
-        top = _microseconds(self.as_of)
-        if top_cursor is not None:
-            is_time = self.table.columns[str(self.table.cursor)] == "timestamp"
-            top = min(top, top_cursor if is_time else top_cursor * 1_000_000)
-        return (top - lag // timedelta(microseconds=1)) // 1_000_000 * 1_000_000
+    def _in_question(self, days: Collection[date]) -> set[int]:
+        """The newest of these days; the others wait. One of too many rows is counted, as all are."""
+        latest = sorted(days, reverse=True)
+        self.waiting = latest[SEARCHED_DAYS:]
+        starts = map(_start, latest[:SEARCHED_DAYS])
+        return {first for first in starts if self.held.rows(first, first + DAY_US) <= READ_ROWS}
 
     def _one_day(self, first: int) -> None:
         span = (first, first + DAY_US)
         if self.held.rows(*span) > READ_ROWS or not self._read(span, 2 * READ_ROWS):
             self._count((first, max(first, min(first + DAY_US, self.settled))))
 
-    def _newest(self) -> None:
-        """Whole days from the newest on are read, all earlier ones counted."""
+    def _newest(self, in_question: Collection[int]) -> None:
+        """Whole days from the newest on are read, and those in question; all others are counted."""
         moments, first = self.held.moments, None
         if len(moments) > READ_ROWS:
             first = moments[-READ_ROWS] // DAY_US * DAY_US + DAY_US
-        if not self._read((first, None), 2 * READ_ROWS):
-            self._count((None, self.settled))
-        elif first is not None:
-            self._count((None, min(first, self.settled)))
+        is_read = self._read((first, None), 2 * READ_ROWS)
+        if is_read and first is None:
+            return
+        self._read_days(day for day in in_question if not is_read or first is None or day < first)
+        self._count((None, min(first, self.settled) if is_read and first is not None else self.settled))
 
-    def _days(self, before: Collection[date], written: Collection[date]) -> None:
-        """Days that differed before are read, and those written, the newest of them as far as a pass may; all are counted."""
-        chosen = {_start(day) for day in sorted(before, reverse=True)[:SEARCHED_DAYS]}
+    def _days(self, in_question: Collection[int], written: Collection[date]) -> None:
+        """Days in question are read, and those written, the newest of them as far as a pass may; all are counted."""
+        chosen = set(in_question)
         left = READ_IN_PASS
         for first in [_start(day) for day in sorted(written, reverse=True)[:DAYS_IN_PASS]]:
             rows = self.held.rows(first, first + DAY_US)
             if rows <= left:
                 chosen.add(first)
                 left -= rows
-        for _, group in groupby(enumerate(sorted(chosen)), lambda one: one[1] - one[0] * DAY_US):
-            together = [first for _, first in group]
-            self._read((together[0], together[-1] + DAY_US), 2 * READ_ROWS)
+        self._read_days(chosen)
         self._count((None, self.settled))
+
+    def _read_days(self, days: Iterable[int]) -> None:
+        """Read days, those that follow each other at once."""
+        spans: list[tuple[int, int]] = []
+        for first in sorted(days):
+            end = first + DAY_US
+            if spans and spans[-1][1] == first and self.held.rows(spans[-1][0], end) <= READ_ROWS:
+                spans[-1] = spans[-1][0], end
+            else:
+                spans.append((first, end))
+        for span in spans:
+            self._read(span, 2 * READ_ROWS)
 
     def _read(self, span: Span, most: int) -> bool:
         """Read a span's rows at the vendor; False, and none taken, where there are more than `most`."""
@@ -247,7 +264,6 @@ class _Vendor:
         self.source |= {row.key: row for row in self.compared.listed(batches)}
         self.spans.append(span)
         self.held.mark(*span)
-        self.rows_left -= rows
         return True
 
     def _count(self, span: Span) -> None:
@@ -261,7 +277,9 @@ class _Vendor:
         if left == right:
             self.counted = Totals(self.counted[0].rows + left), Totals(self.counted[1].rows + right)
             return
-        if max(left, right) <= min(FEW_ROWS, self.rows_left) and self._read(span, 2 * FEW_ROWS):
+        few = max(left, right)
+        if few <= min(FEW_ROWS, self.rows_left) and self._read(span, 2 * FEW_ROWS):
+            self.rows_left -= few
             return
         middle = self.held.middle(first, end)
         if middle is None or not self.counts_left:

@@ -29,7 +29,7 @@ def reconcile(
     day = on.date() if on else None
     compared = reconciliation.reconcile(settings, settings.clock(), whole=True, on=day)
     show_reconciliation([describe(one) for one in compared], as_json=as_json)
-    raise typer.Exit(1 if any(one.unexplained for one in compared) else 0)
+    raise typer.Exit(1 if any(one.unexplained or not one.is_reached for one in compared) else 0)
 
 
 def describe(comparison: Comparison) -> dict[str, Any]:

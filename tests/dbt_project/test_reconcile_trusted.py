@@ -240,6 +240,12 @@ def test_the_command_and_the_check_name_the_row(
     found = checks()
     assert (found["portfolio"].passed, found["crm"].passed) == (False, True)
     assert "lost 20" in str(found["portfolio"].metadata["errors"].value)
+    clean_environment.setenv("LENDLOOP_LEDGER_URL", "postgresql://nobody:nothing@127.0.0.1:1/none")
+    with pytest.raises(SystemExit) as left:
+        main(["reconcile", "--on", "2026-02-02"])
+    assert left.value.code == 1, "a source that does not answer is no agreement"
+    clean_environment.delenv("LENDLOOP_LEDGER_URL")
+    capsys.readouterr()
     with pytest.raises(SystemExit) as left:
         main(["reconcile", "--on", "2026-02-01"])
     assert left.value.code == 1

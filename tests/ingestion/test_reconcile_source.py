@@ -12,8 +12,10 @@ import pytest
 import sqlalchemy as sa
 
 from governance.reconcile import Comparison, RowDifference
-from ingestion.load import load_source
+from ingestion import quarantine
+from ingestion.load import load_source, replay_quarantine
 from ingestion.reconcile import GROUPS, reconcile_ledger, reconcile_loads
+from ingestion.state import SourceMemory
 from ingestion.tables import TABLES
 from lendloop.clock import Clock
 from lendloop.errors import TransientError
@@ -147,6 +149,40 @@ def test_a_row_in_quarantine_is_explained(in_sqlite: Books) -> None:
         DAY: {"quarantined": 1},
         None: {"quarantined": 1},
     }
+
+
+def test_a_row_that_was_mended_in_quarantine_is_explained(in_sqlite: Books) -> None:
+    books = in_sqlite
+    books.run(f"INSERT INTO m_loan_transaction VALUES (12, '{DAY}', 'much', '{LATER}')")
+    books.load()
+    [file] = quarantine.folder(books.settings.home, "ledger", "m_loan_transaction").glob("*.parquet")
+    mended = file.with_suffix(".mended")
+    books.warehouse(
+        f"COPY (SELECT * REPLACE (replace(raw_text, 'much', '5') AS raw_text) FROM read_parquet('{file}'))"
+        f" TO '{mended}' (FORMAT parquet)"
+    )
+    mended.replace(file)
+    replay_quarantine("ledger", books.settings, books.clock)
+    assert [day.explained for day in books.compare().days] == [{"mended": 1}, {}]
+
+
+def test_a_ledger_that_was_never_loaded_is_not_compared(
+    ledger: Ledger, make_settings: MakeSettings, clock: Clock
+) -> None:
+    settings = make_settings(ledger_url=ledger.url)
+    assert {one.not_compared for one in reconcile_ledger(settings, clock, whole=False)} == {"nothing was loaded yet"}
+    assert SourceMemory.read(settings.home, "ledger").reconciled_on is None, "all days are still to be compared"
+
+
+def test_rows_are_searched_on_as_many_days_as_may_be_held_at_once(
+    in_sqlite: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    books = in_sqlite
+    monkeypatch.setattr("governance.reconcile.SEARCHED_ROWS", 5)
+    books.warehouse(f"UPDATE {LOANS} SET amount = 0")
+    first, second = books.compare().days
+    assert (first.unexplained, first.differences) == (1, []), "one at least"
+    assert (second.unexplained, len(second.differences)) == (5, 5)
 
 
 def test_within_a_pass_only_days_that_changed_or_differed_are_asked_for(in_sqlite: Books, clock: Clock) -> None:
