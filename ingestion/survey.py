@@ -32,7 +32,7 @@ from ingestion.whole import ReadWhole
 from lendloop.errors import ConfigurationError, TransientError
 from lendloop.settings import Settings
 
-READ_AS = 1
+READ_AS = 2
 """Grows when the same file would give other rows: every file is read again then."""
 SPELLINGS: dict[str, tuple[str, ...]] = {
     "record": ("record", "record_id", "respondent", "respondent_id", "response_id", "id"),
@@ -66,7 +66,8 @@ _LIKE_AN_ADDRESS = re.compile(r".*@.*|(\D*\d){9}.*", re.DOTALL)
 class SurveyReader(ReadWhole):
     """The rows of the folder's files. Open it with `with SurveyReader.open(settings)`.
 
-    After `read`, `contents` has the fingerprint of each file whose rows are in raw then, `faults` names the files that could not be taken.
+    After `read`, `contents` has the fingerprint of each file whose rows are in raw then, and no text for one that could
+    not be taken; `faults` names those.
     """
 
     def __init__(self, paths: list[Path], hash_key: Callable[[], bytes]) -> None:
@@ -93,7 +94,7 @@ class SurveyReader(ReadWhole):
         except OSError as error:
             raise TransientError(f"{folder} can't be read ({error}): nothing was taken of it") from error
         reader = cls([path for path in found if is_table(path)], settings.identifier_key)
-        if others := [path.name for path in found if not is_table(path)]:
+        if others := [_name(path) for path in found if not is_table(path)]:
             reader.notes.append(f"not read, as no tables: {', '.join(others)}")
         yield reader
 
@@ -107,22 +108,39 @@ class SurveyReader(ReadWhole):
 
     def read(self, table: RawTable, floor: datetime | int | None) -> Iterator[tuple[pa.Table | Stream, bool]]:
         """The rows of each file that is new or says something else, some at a time, as texts. A file is taken whole or
-        not at all."""
-        if gone := sorted(self._known.keys() - {path.name for path in self.paths}):
+        not at all. Raises TransientError for one that changes meanwhile."""
+        if gone := sorted(self._known.keys() - {_name(path) for path in self.paths}):
             self.notes.append(f"withdrawn, and their rows with them: {', '.join(gone)}")
         for path in self.paths:
+            self.contents[_name(path)] = ""
             try:
                 content = _fingerprint(path)
-                if self._known.get(path.name) != content:
-                    for sheet, _ in self._sheets(path):
-                        deque(sheet.rows, maxlen=0)
-                    yield from ((batch, False) for batch in self._batches(path, table))
-                else:
-                    self._standing.append(_prefix(path))
-                self.contents[path.name] = content
+                is_known = self._known.get(_name(path)) == content
+                repeated = set() if is_known else self._repeated(path)
             except FileFaultError as error:
-                self.faults.append(f"{path.name} {error}")
+                self.faults.append(f"{_name(path)} {error}")
                 self._standing.append(_prefix(path))
+                continue
+            if is_known:
+                self._standing.append(_prefix(path))
+            else:
+                yield from self._taken(path, content, repeated, table)
+            self.contents[_name(path)] = content
+
+    def _taken(
+        self, path: Path, content: str, repeated: set[str], table: RawTable
+    ) -> Iterator[tuple[pa.Table | Stream, bool]]:
+        """The rows of a file that was read to its end before."""
+        try:
+            for batch in self._batches(path, repeated, table):
+                yield batch, False
+            is_same = _fingerprint(path) == content
+        except FileFaultError:
+            is_same = False
+        if not is_same:
+            raise TransientError(
+                f"{_name(path)} was changed while it was read: nothing of survey was taken; the next pass reads it again"
+            )
 
     def look(self) -> int:
         """How many files can be opened and have the columns that they need; the others are in `faults`."""
@@ -130,7 +148,7 @@ class SurveyReader(ReadWhole):
             try:
                 deque(self._sheets(path), maxlen=0)
             except FileFaultError as error:
-                self.faults.append(f"{path.name} {error}")
+                self.faults.append(f"{_name(path)} {error}")
         return len(self.paths) - len(self.faults)
 
     @staticmethod
@@ -150,41 +168,58 @@ class SurveyReader(ReadWhole):
         if not found:
             raise FileFaultError(f"has no people: its first line must name one of {', '.join(NAMES_SOMEBODY)}")
 
-    def _batches(self, path: Path, table: RawTable) -> Iterator[pa.Table]:
-        seen: Counter[str] = Counter()
+    def _repeated(self, path: Path) -> set[str]:
+        """The keys that several rows of a file would have. Raises FileFaultError, also where the file breaks off."""
+        keys = Counter(str(row["id"]) for row in self._rows(path) if isinstance(row, dict))
+        return {key for key, times in keys.items() if times > 1}
+
+    def _batches(self, path: Path, repeated: set[str], table: RawTable) -> Iterator[pa.Table]:
+        rows: list[dict[str, str | None]] = []
+        refused: list[str] = []
+        same: Counter[str] = Counter()
+        for row in self._rows(path):
+            if isinstance(row, str):
+                refused.append(row)
+            else:
+                if (key := str(row["id"])) in repeated:
+                    # by their place they would be taken for each other once one of them is gone, and a no be lost
+                    key = f"{key}#{self._hashed(*row.values())}"
+                    same[key] += 1
+                    row["id"] = key if same[key] == 1 else f"{key}#{same[key]}"
+                rows.append(row)
+            if max(len(rows), len(refused)) == BATCH_ROWS:
+                yield from _batches_of(rows, refused, table)
+                rows, refused = [], []
+        yield from _batches_of(rows, refused, table)
+
+    def _rows(self, path: Path) -> Iterator[dict[str, str | None] | str]:
+        """Each row that says anything, as raw has it; one of more values than columns as the text for quarantine."""
         for sheet, places in self._sheets(path):
-            if left := [one for one, column in zip(sheet.heading, places, strict=True) if one and column is None]:
-                self.notes.append(f"{path.name}: columns that are not taken: {', '.join(left)}")
-            rows: list[dict[str, str | None]] = []
-            refused: list[str] = []
+            left = [one for one, column in zip(sheet.heading, places, strict=True) if one and column is None]
+            note = f"{_name(path)}: columns that are not taken: {', '.join(left)}"
+            if left and note not in self.notes:
+                self.notes.append(note)
             for values in sheet.rows:
                 if any(text is not None for text in map(_text, values[len(places) :])):
-                    texts = [as_text(value) for value in values]
-                    refused.append(as_json({"file": path.name, "values": texts}))
+                    yield as_json({"file": _name(path), "values": [as_text(value) for value in values]})
                 elif any((row := _row(dict(zip(places, values, strict=False)))).values()):
-                    rows.append({**row, "id": self._id(path, sheet, row, seen), "file": path.name, "sheet": sheet.name})
-                if max(len(rows), len(refused)) == BATCH_ROWS:
-                    yield from _batches_of(rows, refused, table)
-                    rows, refused = [], []
-            yield from _batches_of(rows, refused, table)
+                    yield {**row, "id": self._id(path, sheet, row), "file": _name(path), "sheet": sheet.name}
 
-    def _id(self, path: Path, sheet: Sheet, row: dict[str, str | None], seen: Counter[str]) -> str:
+    def _id(self, path: Path, sheet: Sheet, row: dict[str, str | None]) -> str:
         """A row's key: the file, the sheet of a workbook, the record's own id. Where that could be an address of a
-        person, or there is none, a keyed hash; rows that would have one key are numbered."""
+        person, or there is none, a keyed hash."""
         record = row["record"]
         if record is None:
-            about = "\0".join(row[name] or "" for name in _PERSON)
-            record = self._hashed(about)
+            record = self._hashed(*(row[name] for name in _PERSON))
         elif _LIKE_AN_ADDRESS.fullmatch(record):
             record = self._hashed(record)
         else:
             record = quote(record, safe="")
-        key = _prefix(path) + (f"{quote(sheet.name, safe='')}#" if sheet.name is not None else "") + record
-        seen[key] += 1
-        return key if seen[key] == 1 else f"{key}#{seen[key]}"
+        return _prefix(path) + (f"{quote(sheet.name, safe='')}#" if sheet.name is not None else "") + record
 
-    def _hashed(self, text: str) -> str:
-        return f"={hmac.digest(self._hash_key(), text.encode(), 'sha256').hex()[:16]}"
+    def _hashed(self, *texts: str | None) -> str:
+        about = "\0".join(text or "" for text in texts)
+        return f"={hmac.digest(self._hash_key(), about.encode(), 'sha256').hex()[:16]}"
 
 
 def _fingerprint(path: Path) -> str:
@@ -193,6 +228,11 @@ def _fingerprint(path: Path) -> str:
             return f"{READ_AS}:{hashlib.file_digest(file, 'sha256').hexdigest()}"
     except OSError as error:
         raise FileFaultError(f"can't be read ({error.strerror or error})") from error
+
+
+def _name(path: Path) -> str:
+    """A file's name as it can be told and kept, also where it is not in UTF-8."""
+    return os.fsencode(path.name).decode(errors="backslashreplace")
 
 
 def _prefix(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
@@ -20,7 +21,7 @@ from ingestion.files import FileFaultError, sheets_of
 from ingestion.load import load_source, replay_quarantine
 from ingestion.retention import forgettable_tables
 from lendloop.clock import Clock
-from lendloop.errors import ConfigurationError, PermanentError
+from lendloop.errors import ConfigurationError, PermanentError, TransientError
 from lendloop.settings import Settings
 from lendloop.source_status import read_status
 from tests.ingestion.conftest import Warehouse
@@ -204,7 +205,7 @@ def test_a_file_that_cannot_be_taken_is_named_keeps_its_rows_and_holds_up_no_oth
     with pytest.raises(PermanentError, match=reason):
         load_source("survey", settings, clock)
     bad.unlink()
-    load_source("survey", settings, clock)
+    assert load_source("survey", settings, clock).notes == [f"withdrawn, and their rows with them: {name}"]
     assert read_status(settings.home)["survey"].error is None
     assert warehouse.one("SELECT count(*) FROM raw_survey.response WHERE _deleted_at IS NULL") == 2
 
@@ -282,13 +283,61 @@ def test_rows_are_named_by_their_file_and_record_and_never_by_an_address(
     assert all(name.startswith(prefix) and "," not in name for name in ids)
     left = [name.removeprefix(prefix) for name in ids]
     hashed = [name for name in left if name.startswith("=")]
-    assert sorted(set(left) - set(hashed)) == ["R%201", "R%201#2"]
+    assert [re.sub("=[0-9a-f]{16}", "=", name) for name in left] == ["=", "=", "=#=", "=#=#2", "R%201#=", "R%201#="]
+    assert len(set(left)) == 6
     assert len(hashed) == 4
-    assert sum(name.endswith("#2") for name in hashed) == 1
-    (folder / "list, May.csv").write_text("id,name,phone\n,Abu,0805\n,Esi,0804\n")
+    (folder / "list, May.csv").write_text("id,name,phone\n,Abu,0805\n,Esi,0806\n")
     load_source("survey", settings, clock)
-    [kept] = warehouse.rows("SELECT id FROM raw_survey.response WHERE full_name = 'Esi' AND _deleted_at IS NULL")
-    assert kept[0].removeprefix(prefix) in hashed
+    known = warehouse.one("SELECT id FROM raw_survey.response WHERE full_name = 'Esi' AND _deleted_at IS NULL")
+    (folder / "list, May.csv").write_text("id,name,phone,rating\n,Esi,0806,7\n")
+    assert load_source("survey", settings, clock).rows_changed == 1
+    assert warehouse.rows("SELECT id, score FROM raw_survey.response WHERE _deleted_at IS NULL") == [(known, 7)]
+
+
+def test_of_rows_with_one_record_none_takes_the_place_and_the_no_of_another_that_is_gone(
+    folder: Path, settings: Settings, clock: Clock, warehouse: Warehouse
+) -> None:
+    file = folder / "a.csv"
+    file.write_text("id,name,opt_out\nwave 1,Ama,yes\nwave 1,Kofi,no\nwave 1,Esi,\n")
+    load_source("survey", settings, clock)
+    file.write_text("id,name,opt_out\nwave 1,Esi,\nwave 1,Kofi,no\n")
+    report = load_source("survey", settings, clock)
+    assert (report.new, report.rows_changed, report.deleted) == (0, 0, 1)
+    said = "SELECT full_name, do_not_contact FROM raw_survey.response ORDER BY full_name"
+    assert warehouse.rows(said) == [("Ama", True), ("Esi", None), ("Kofi", False)]
+
+
+@pytest.mark.parametrize("other", ["id,phone\n1,0805\n", 'id,phone\n1,0805\n2,"0804\n'])
+def test_a_file_that_is_changed_while_it_is_read_leaves_raw_as_it_was(
+    other: str, folder: Path, settings: Settings, clock: Clock, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = folder / "a.csv"
+    file.write_text("id,phone\n1,0803\n")
+    load_source("survey", settings, clock)
+    given = "id,phone\n1,0803\n2,0804\n"
+    file.write_text(given)
+    contents = iter([given, other])
+
+    def changing(path: Path) -> Any:
+        path.write_text(next(contents))
+        return sheets_of(path)
+
+    monkeypatch.setattr("ingestion.survey.sheets_of", changing)
+    with pytest.raises(TransientError, match=r"a\.csv was changed while it was read"):
+        load_source("survey", settings, clock)
+    assert warehouse.rows("SELECT id, phone FROM raw_survey.response") == [("a.csv#1", "0803")]
+
+
+def test_a_file_whose_name_is_not_in_utf8_is_taken(
+    folder: Path, settings: Settings, clock: Clock, warehouse: Warehouse
+) -> None:
+    name = os.fsdecode("pesquisa_mar\xe7o.csv".encode("latin-1"))
+    (folder / name).write_text("id,phone,colour\n1,0803,red\n")
+    [note] = load_source("survey", settings, clock).notes
+    assert note.startswith(r"pesquisa_mar\xe7o.csv: columns that are not taken")
+    assert warehouse.rows("SELECT id, file FROM raw_survey.response") == [
+        ("pesquisa_mar%E7o.csv#1", r"pesquisa_mar\xe7o.csv")
+    ]
 
 
 def test_people_who_were_withdrawn_are_not_forgotten() -> None:
