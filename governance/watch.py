@@ -246,6 +246,9 @@ class _Watch:
         rows: dict[str, dict[int, int]] = {}
         for of, quarter, count in self._grouped(ALL, "", "count(*)"):
             rows.setdefault(of, {})[quarter] = count
+        if not rows:
+            self.verdict.not_judged.setdefault(ALL, "it has no rows yet")
+            return self.verdict
         self.spans = {of: self._span(of, min(counts)) for of, counts in rows.items()}
         self._rows(rows)
         for column in self.declared.shares:
@@ -254,8 +257,6 @@ class _Watch:
             self._shares(column, f"case when {_quoted(column)} is not null then 'filled' else 'empty' end", "filled")
         for column in self.declared.amounts:
             self._amounts(column)
-        if not rows:
-            self.verdict.not_judged.setdefault(ALL, "it has no rows yet")
         return self.verdict
 
     def _span(self, of: str, first: int) -> _Span:

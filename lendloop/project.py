@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -109,7 +110,11 @@ def compiled_models(home: Home) -> dict[str, list[str]]:
 
 
 def _is_compiled(file: Path, key: str) -> bool:
-    return file.exists() and json.loads(file.read_text())["key"] == key
+    """Whether the file holds what this project compiles to; one that is damaged does not."""
+    try:
+        return bool(json.loads(file.read_text())["key"] == key)
+    except (FileNotFoundError, ValueError):
+        return False
 
 
 def _compile(home: Home) -> dict[str, list[str]]:
@@ -136,7 +141,8 @@ def _compile(home: Home) -> dict[str, list[str]]:
 
 def project_fingerprint() -> str:
     """md5 over every file of the dbt project and the versions that compile it."""
-    digest = hashlib.md5(duckdb.__version__.encode(), usedforsecurity=False)
+    versions = " ".join(version(package) for package in ("dbt-core", "dbt-duckdb", "duckdb"))
+    digest = hashlib.md5(versions.encode(), usedforsecurity=False)
     for path in sorted(DBT_PROJECT.rglob("*")):
         if path.is_file() and not _IGNORED.intersection(path.relative_to(DBT_PROJECT).parts):
             digest.update(str(path.relative_to(DBT_PROJECT)).encode())

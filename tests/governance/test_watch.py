@@ -207,6 +207,13 @@ def test_a_column_of_many_values_is_not_judged(published: Published, monkeypatch
     assert verdict.rows_judged
 
 
+def test_a_dataset_that_is_watched_by_a_column_of_many_values_is_not_judged(
+    published: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("governance.watch.MOST_GROUPS", 400)
+    assert published.look() == Verdict(not_judged={"all": "it has too many values"})
+
+
 def test_a_published_version_without_a_column_is_not_judged(published: Published) -> None:
     published.change(f"alter table {LOAN} drop column kind")
     assert published.look().not_judged == {"all": "the version that is published has no kind"}

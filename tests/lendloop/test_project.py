@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,21 @@ def test_what_was_parsed_serves_another_home_and_every_build(another_home: Home,
     assert "model.lendloop.fct_loan" in built.flat_graph["nodes"]
     fact.config.enabled = False
     assert project.parsed_project(another_home).nodes["model.lendloop.fct_loan"].config.enabled is True
+
+
+@pytest.mark.parametrize("package", ["dbt-core", "dbt-duckdb", "duckdb"])
+def test_another_version_of_what_compiles_the_project_compiles_it_anew(
+    package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = project.project_fingerprint()
+    monkeypatch.setattr(project, "version", lambda name: "0" if name == package else version(name))
+    assert project.project_fingerprint() != before
+
+
+def test_a_damaged_file_of_what_was_compiled_is_made_anew(another_home: Home) -> None:
+    (another_home.dbt / "compiled.json").write_text('{"key": ')
+    with pytest.raises(AssertionError, match="dbt was started"):
+        project.compiled_models(another_home)
 
 
 @pytest.mark.parametrize("lost", ["parsed.msgpack", "target/manifest.json", "manifest.key"])
