@@ -1,5 +1,6 @@
 """Phones and e-mails in one spelling: distinct texts in, E.164 and canonical e-mail out.
 
+A text that may be several numbers has a row for each, none of which is valid: it names nobody, and a no counts for all.
 Incremental: only texts not seen before, or hashed under another key, are worked on.
 """
 
@@ -16,8 +17,8 @@ EMAIL = re.compile(r"[^@\s\"(),:;<>\[\\\]]{1,64}@(?:[a-z0-9](?:[a-z0-9-]{0,61}[a
 NOT_DIALLED = re.compile(r"[^0-9+A-Za-z]")
 
 
-def phone_value(text, market, regions):
-    """E.164, or None. A record of no known market counts only when exactly one market's plan fits.
+def phone_values(text, market, regions):
+    """What it is in E.164: one number, none, or, of a record of no known market, one for each market's plan that fits.
 
     A leading 00 is tried as + too: people write it so where their own network dials otherwise. A sheet that takes a
     number for one drops the zero in front, which some plans need: it is tried where the market is known.
@@ -35,16 +36,16 @@ def phone_value(text, market, regions):
             if phonenumbers.is_valid_number(number):
                 found.add(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
                 break
-    return found.pop() if len(found) == 1 else None
+    return sorted(found)
 
 
-def email_value(text):
-    """The address in NFC and lower case, or None when it can't be one."""
+def email_values(text):
+    """The address in NFC and lower case; none when it can't be one."""
     value = unicodedata.normalize("NFC", text).strip().lower()
     local = value.partition("@")[0]
     if not EMAIL.fullmatch(value) or ".." in local or local.startswith(".") or local.endswith("."):
-        return None
-    return value
+        return []
+    return [value]
 
 
 def model(dbt, session):
@@ -60,17 +61,18 @@ def model(dbt, session):
     if dbt.is_incremental:
         built = session.table(str(dbt.this)).filter(f"key_check = '{key_check}'").project("kind, raw_text, market")
         wanted = wanted.except_(built)
-    kinds, texts, markets = [], [], []
+    kinds, texts, markets, values, valid = [], [], [], [], []
+    spelt = {}
     for kind, text, market in wanted.order("kind, raw_text, market").fetchall():
-        kinds.append(kind)
-        texts.append(text)
-        markets.append(market)
-    spelt, values = {}, []
-    for kind, text, market in zip(kinds, texts, markets, strict=True):
         probe = (NOT_DIALLED.sub("", text) if kind == "phone" else text, market if kind == "phone" else None)
         if probe not in spelt:
-            spelt[probe] = phone_value(probe[0], market, regions) if kind == "phone" else email_value(text)
-        values.append(spelt[probe])
+            spelt[probe] = phone_values(probe[0], market, regions) if kind == "phone" else email_values(text)
+        for value in spelt[probe] or [None]:
+            kinds.append(kind)
+            texts.append(text)
+            markets.append(market)
+            values.append(value)
+            valid.append(len(spelt[probe]) == 1)
     hashes = [value and hmac.new(key, value.encode(), hashlib.sha256).hexdigest() for value in values]
     columns = {
         "kind": kinds,
@@ -81,5 +83,5 @@ def model(dbt, session):
         "key_check": [key_check] * len(kinds),
     }
     return pa.table({name: pa.array(column, pa.string()) for name, column in columns.items()}).append_column(
-        "is_valid", pa.array([value is not None for value in values], pa.bool_())
+        "is_valid", pa.array(valid, pa.bool_())
     )

@@ -24,7 +24,13 @@ ranked_founders as (
         founders.person_key,
         row_number() over (
             partition by components.component
-            order by founders.founded_on, records.source_order, length(records.source_id), records.source_id
+            -- whom a file knew first keeps no key that a customer has
+            order by
+                case when records.source = 'survey' then 1 else 0 end,
+                founders.founded_on,
+                records.source_order,
+                length(records.source_id),
+                records.source_id
         ) as rank
     from founders
     inner join components on founders.record_key = components.record_key
