@@ -323,18 +323,17 @@ class _Watch:
     def _furthest(
         self, kind: Kind, of: str, series: Mapping[str, Mapping[int, Value]], back: Callable[[float], float]
     ) -> None:
-        """The value of a column that is furthest from what is usual: where one share falls, others rise."""
+        """The value and the day that are furthest from what is usual: where one share falls, others rise."""
         span = self.spans[of]
-        unusual_ones: list[tuple[Judged, str, int]] = []
+        unusual_ones: list[tuple[Judged, str]] = []
         for what, values in series.items():
             complete = {day: value for day, value in values.items() if span.first <= day <= span.end - DAY}
             found, judged = unusual(Series(DAY, complete, span.since), span.end)
             self.verdict.values_judged |= judged > 0
-            unusual_ones += [(one, what, found[0].at) for one in found]
+            unusual_ones += [(one, what) for one in found]
         if unusual_ones:
-            one, what, since = max(unusual_ones, key=lambda found: found[0].distance)
-            period = Judged(since, one.at + one.width - since, one.value, one.low, one.high)
-            self._found(kind, what, of, period, *(back(value) for value in (one.value, one.low, one.high)))
+            one, what = max(unusual_ones, key=lambda found: found[0].distance)
+            self._found(kind, what, of, one, *(back(value) for value in (one.value, one.low, one.high)))
 
     def _found(self, kind: Kind, what: str, of: str, period: Judged, found: float, low: float, high: float) -> None:
         self.verdict.findings.append(

@@ -177,6 +177,16 @@ def test_a_day_with_other_values_is_found(published: Published, change: str, sai
     assert " on 2026-03-11, usual are " in str(finding)
 
 
+def test_of_several_days_with_other_values_the_furthest_is_said_with_its_number(published: Published) -> None:
+    for day, some in (("2026-03-06", "true"), ("2026-03-10", "loan_id % 4 = 0")):
+        published.change(
+            f"update {LOAN} set person_key = null where market = 'NG' and {some}"
+            f" and cast(created_at + interval 1 hour as date) = date '{day}'"
+        )
+    (finding,) = published.look().findings
+    assert str(finding).startswith("NG: person_key is filled in 0.2% on 2026-03-06, usual are ")
+
+
 def test_a_dataset_with_dates_alone_is_watched_by_days(published: Published, project: SmallProject) -> None:
     project.loan["config"]["meta"]["watched"] = {"time": "submitted_on"}
     published.datasets = read_registry(project.manifest)
