@@ -18,7 +18,7 @@ from ingestion.contract import MONEY, quoted
 from ingestion.costs import CostReader
 from ingestion.ledger import LedgerReader
 from ingestion.listed import Compared, ListedRow, compare_rows, tell_apart
-from ingestion.raw import create_tables
+from ingestion.raw import prepare_raw
 from ingestion.state import SourceMemory
 from ingestion.tables import COSTS, LEDGER, TABLES, RawTable, Source
 from lendloop.clock import Clock
@@ -75,6 +75,7 @@ def reconcile_ledger(settings: Settings, clock: Clock, *, whole: bool, on: date 
     ):
         if read_status(home)["ledger"].succeeded_as_of is None:
             return [Comparison(*sides_of(table), AMOUNTS[table.name][1], not_compared=NEVER_LOADED) for table in tables]
+        prepare_raw(settings)
         memory = SourceMemory.read(home, "ledger")
         whole = (whole or memory.reconciled_on != clock.business_date()) and on is None
         compared = []
@@ -195,6 +196,7 @@ def reconcile_costs(settings: Settings, on: date | None = None) -> Comparison:
             if read_at is None:
                 comparison.not_compared = NEVER_LOADED
                 return comparison
+            prepare_raw(settings)
             changed_at = datetime.fromtimestamp(Path(str(settings.costs_file)).stat().st_mtime, UTC)
             listed = lines.listed(batch for batch, _ in reader.read(table, None))
             with open_warehouse(home, "reconcile costs", settings.lock_timeout_s) as connection:
@@ -206,12 +208,17 @@ def reconcile_costs(settings: Settings, on: date | None = None) -> Comparison:
     compare_rows(
         comparison,
         lines,
-        [row for row in listed if month in (None, row.day)],
-        [row for row in in_raw if month in (None, row.day)],
+        _of_month(listed, month),
+        _of_month(in_raw, month),
         lambda difference, *_: reason if difference.kind != "doubled" else None,
         home,
     )
     return comparison
+
+
+def _of_month(rows: list[ListedRow], month: date | None) -> list[ListedRow]:
+    """The lines of a month, whichever of its days they name; all without one."""
+    return [row for row in rows if month is None or (row.day is not None and row.day.replace(day=1) == month)]
 
 
 def reconcile_loads(settings: Settings, sources: Iterable[Source]) -> list[Comparison]:
@@ -221,8 +228,8 @@ def reconcile_loads(settings: Settings, sources: Iterable[Source]) -> list[Compa
     A load that finds its count wrong counts anew, and finds by the keys what is missing.
     """
     compared = []
+    prepare_raw(settings)
     with open_warehouse(settings.home, "reconcile raw", settings.lock_timeout_s) as connection:
-        create_tables(connection)
         for source in sources:
             for table in TABLES[source]:
                 if table.name in ASKED:

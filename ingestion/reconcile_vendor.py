@@ -22,6 +22,7 @@ import pyarrow as pa
 from governance.reconcile import SEARCHED_DAYS, Comparison, DayOutcome, RowDifference, Totals
 from ingestion.listed import Compared, ListedRow, compare_rows
 from ingestion.load import open_reader
+from ingestion.raw import prepare_raw
 from ingestion.reconcile import ASKED, NEVER_LOADED, sides_of
 from ingestion.state import SourceMemory
 from ingestion.support import LEFT_OUT
@@ -83,6 +84,7 @@ def reconcile_vendor(
             file_lock(settings.home.locks / f"source-{source}.lock", f"reconcile {source}", settings.lock_timeout_s),
             open_reader(source, settings, clock) as reader,
         ):
+            prepare_raw(settings)
             memory = SourceMemory.read(settings.home, source)
             for table, comparison in zip(tables, compared, strict=True):
                 one = _Vendor(settings, reader, table, clock.as_of, min(status.succeeded_as_of, clock.as_of))

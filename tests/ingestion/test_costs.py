@@ -114,7 +114,8 @@ def test_the_file_is_compared_with_raw_month_by_month_and_each_line_that_differs
 ) -> None:
     settings = make_settings(costs_file=file)
     assert reconcile_costs(settings).not_compared.endswith("which does not exist")
-    file.write_text(HEADER + "2024-01,NG,NGN,,funding,10\n2024-01,NG,NGN,,funding,2.5\n2024-02,NG,NGN,,servicing,3\n")
+    lines = "2024-01,NG,NGN,,funding,10\n2024-01,NG,NGN,,funding,2.5\n2024-02,NG,NGN,,servicing,3\n"
+    file.write_text(f"{HEADER}{lines}2024-03-20,NG,NGN,,servicing,4\n")
     assert reconcile_costs(settings).not_compared == "nothing was loaded yet"
     os.utime(file, (0, 0))
     load_source("costs", settings, clock)
@@ -122,7 +123,9 @@ def test_the_file_is_compared_with_raw_month_by_month_and_each_line_that_differs
     assert [(day.day, day.state, day.left.rows, day.left.sums) for day in comparison.days] == [
         (date(2024, 1, 1), "agreed", 2, (Decimal("12.5"),)),
         (date(2024, 2, 1), "agreed", 1, (Decimal(3),)),
+        (date(2024, 3, 20), "agreed", 1, (Decimal(4),)),
     ]
+    assert [day.left.rows for day in reconcile_costs(settings, date(2024, 3, 15)).days] == [1]
     first, second, other = (
         "2024-01-01|NG|NGN||funding|1",
         "2024-01-01|NG|NGN||funding|2",

@@ -174,6 +174,11 @@ def test_a_ledger_that_was_never_loaded_is_not_compared(
     assert SourceMemory.read(settings.home, "ledger").reconciled_on is None, "all days are still to be compared"
 
 
+def test_where_the_warehouse_is_gone_every_row_is_lost(in_sqlite: Books) -> None:
+    in_sqlite.settings.home.warehouse.unlink()
+    assert [day.unexplained for day in in_sqlite.compare().days] == [5, 5]
+
+
 def test_rows_are_searched_on_as_many_days_as_may_be_held_at_once(
     in_sqlite: Books, monkeypatch: pytest.MonkeyPatch
 ) -> None:
