@@ -2,7 +2,7 @@
 
 Dagster opens and closes a file for every event. The last one that closes it writes the log back and waits for the
 disk, some thousand times in a pass; here somebody always has it open still. It also makes an engine for every event,
-which compiles its statements anew; here a file has one.
+which learns about the file and compiles its statements anew; here a file has one, and its connections.
 """
 
 from __future__ import annotations
@@ -62,13 +62,18 @@ def kept_open(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _one_engine_a_file() -> Iterator[None]:
+    """Engines of event files stay, each with its connections, though Dagster disposes of them after every event."""
     names = vars(sqlite_event_log)
     make = names["create_engine"]
-    made: dict[str, sa.Engine] = {}
+    made: OrderedDict[str, sa.Engine] = OrderedDict()
 
     def create_engine(url: str, **options: Any) -> sa.Engine:
         if url not in made:
-            made[url] = make(url, **options)
+            made[url] = make(url, **{**options, "poolclass": sa.QueuePool})
+            vars(made[url])["dispose"] = _stay
+        made.move_to_end(url)
+        while len(made) > KEPT_OPEN:
+            sa.Engine.dispose(made.popitem(last=False)[1])
         return made[url]
 
     names["create_engine"] = create_engine
@@ -76,3 +81,9 @@ def _one_engine_a_file() -> Iterator[None]:
         yield
     finally:
         names["create_engine"] = make
+        for engine in made.values():
+            sa.Engine.dispose(engine)
+
+
+def _stay() -> None:
+    """What an engine that is kept answers to Dagster's `dispose`."""

@@ -72,20 +72,28 @@ def test_of_many_runs_only_the_last_files_stay_open(folder: Path) -> None:
     assert str(folder / "index.db") in databases
 
 
-def test_dagsters_log_of_events_has_one_engine_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dagsters_log_of_events_has_one_engine_a_file_that_stays_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made: list[str] = []
+    opened: list[object] = []
 
     def counted(url: str, **options: Any) -> sa.Engine:
         made.append(url)
-        return sa.create_engine(url, **options)
+        engine = sa.create_engine(url, **options)
+        sa.event.listen(engine, "connect", lambda connection, _: opened.append(connection))
+        return engine
 
     key = dg.AssetKey("one")
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
         monkeypatch.setattr(sqlite_event_log, "create_engine", counted)
         with kept_open(tmp_path):
+            instance.report_runless_asset_event(dg.AssetMaterialization(key))
+            known = len(opened)
             for _ in range(3):
                 instance.report_runless_asset_event(dg.AssetMaterialization(key))
             assert instance.get_latest_materialization_event(key) is not None
             assert made
             assert len(made) == len(set(made))
+            assert len(opened) == known, "what is open serves the next event too"
         assert sqlite_event_log.create_engine is counted
