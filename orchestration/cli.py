@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
+from lendloop.collector import collect_seldom
 from lendloop.errors import ConfigurationError, LendloopError
 from orchestration.commands_governance import dictionary_app
 from orchestration.commands_kpi import app as kpi_commands
@@ -314,6 +315,7 @@ def sandbox(context: typer.Context) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: runs a command and turns its outcome into an exit status."""
     os.environ.setdefault("DO_NOT_TRACK", "1")
+    collect_seldom()
     command: Any = typer.main.get_command(app)
     try:
         outcome = command.main(args=arguments, prog_name="lendloop", standalone_mode=False)
