@@ -24,7 +24,7 @@ def load(name: str) -> ModuleType:
 
 
 @pytest.fixture
-def build(clean_environment: pytest.MonkeyPatch) -> ModuleType:
+def build(parsed_environment: pytest.MonkeyPatch) -> ModuleType:
     return load("build")
 
 

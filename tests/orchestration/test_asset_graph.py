@@ -12,17 +12,12 @@ import pytest
 from governance.manifest import read_manifest
 from governance.registry import read_registry
 from lendloop.errors import ConfigurationError
-from lendloop.settings import load_settings
+from lendloop.home import Home
 from orchestration.definitions import build_defs
 from orchestration.jobs import cron_of
 from orchestration.names import MAIN_JOB
 
 SNAPSHOT = Path(__file__).with_name("asset_graph.json")
-
-
-@pytest.fixture
-def definitions(parsed_environment: pytest.MonkeyPatch) -> dg.Definitions:
-    return build_defs()
 
 
 def graph_of(definitions: dg.Definitions) -> dict[str, Any]:
@@ -73,8 +68,10 @@ def test_trusted_and_raw_assets_have_freshness_policies(definitions: dg.Definiti
     assert without == []
 
 
-def test_owners_freshness_and_terms_of_assets_are_those_of_the_registry(definitions: dg.Definitions) -> None:
-    datasets = read_registry(read_manifest(load_settings().home))
+def test_owners_freshness_and_terms_of_assets_are_those_of_the_registry(
+    definitions: dg.Definitions, parsed: Home
+) -> None:
+    datasets = read_registry(read_manifest(parsed))
     graph = definitions.resolve_asset_graph()
     for dataset in datasets.values():
         node = graph.get(dg.AssetKey(dataset.key.split(".")))

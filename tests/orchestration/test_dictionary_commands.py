@@ -20,7 +20,7 @@ def lendloop(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, 
     return int(left.value.code or 0), out, err
 
 
-@pytest.mark.usefixtures("clean_environment")
+@pytest.mark.usefixtures("parsed_environment")
 def test_a_search_answers_with_the_term_its_owner_where_it_stands_and_what_it_comes_from(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -38,7 +38,7 @@ def test_a_search_answers_with_the_term_its_owner_where_it_stands_and_what_it_co
     assert "raw_ledger.m_loan.principal_outstanding_derived" in terms[0]["comes from"]["kpi.kpi_portfolio_daily.par_30"]
 
 
-@pytest.mark.usefixtures("clean_environment")
+@pytest.mark.usefixtures("parsed_environment")
 def test_ltv_is_answered_with_why_it_is_refused_and_what_to_write(capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = lendloop(capsys, "search", "LTV")
     assert status == 0
@@ -47,7 +47,7 @@ def test_ltv_is_answered_with_why_it_is_refused_and_what_to_write(capsys: pytest
     assert "not to be confused with:\n    customer_lifetime_value: what a customer brings" in out
 
 
-@pytest.mark.usefixtures("clean_environment")
+@pytest.mark.usefixtures("parsed_environment")
 def test_what_nothing_is_like_is_an_error_and_a_term_that_is_none_names_those_like_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -57,7 +57,7 @@ def test_what_nothing_is_like_is_an_error_and_a_term_that_is_none_names_those_li
     assert "no term is called par_3o; there is par_3" in err
 
 
-@pytest.mark.usefixtures("clean_environment")
+@pytest.mark.usefixtures("parsed_environment")
 def test_the_check_covers_dictionary_and_registry(capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = lendloop(capsys, "check")
     assert (status, out.split()[1]) == (0, "terms")

@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 
 from lendloop.errors import ConfigurationError
-from lendloop.home import CHECKOUT, Home
+from lendloop.home import CHECKOUT
 from lendloop.settings import load_settings
 from orchestration.check import check_all
 from orchestration.cli import main
@@ -28,7 +28,7 @@ def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, st
 
 
 def test_a_tree_leads_up_to_the_sources_and_down_to_what_is_sent(
-    clean_environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    parsed_environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, out, _ = answer(capsys, "fct_loan.days_past_due")
     assert code == 0
@@ -44,7 +44,7 @@ def test_a_tree_leads_up_to_the_sources_and_down_to_what_is_sent(
 
 
 def test_json_holds_every_step_with_the_file_that_takes_it(
-    clean_environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    parsed_environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, out, _ = answer(capsys, "m_loan.principal_outstanding_derived", "--down", "--json")
     record = json.loads(out)
@@ -66,7 +66,7 @@ def test_json_holds_every_step_with_the_file_that_takes_it(
 
 
 def test_a_kpi_is_found_by_its_name_also_where_several_tables_have_such_a_column(
-    clean_environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    parsed_environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, column in (("par_30", "kpi_portfolio_daily.par_30"), ("fpd_7", "kpi_first_payment_default.fpd_rate")):
         code, out, err = answer(capsys, name, "--up", "--json")
@@ -76,7 +76,7 @@ def test_a_kpi_is_found_by_its_name_also_where_several_tables_have_such_a_column
 
 
 def test_a_field_that_nothing_reads_is_known_all_the_same(
-    clean_environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    parsed_environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, out, _ = answer(capsys, "raw_ledger.m_loan.is_npa", "--json")
     assert code == 0
@@ -84,16 +84,11 @@ def test_a_field_that_nothing_reads_is_known_all_the_same(
 
 
 def test_an_unknown_column_is_wrong_use_and_the_nearest_are_named(
-    clean_environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    parsed_environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, out, err = answer(capsys, "fct_loan.days_past_du")
     assert (code, out) == (2, "")
     assert "no column fct_loan.days_past_du; nearest: trusted.fct_loan.days_past_due" in err
-
-
-@pytest.fixture(scope="module")
-def definitions(parsed: Home) -> dg.Definitions:
-    return build_defs(load_settings(LENDLOOP_HOME=parsed.root))
 
 
 def lineage_of(definitions: dg.Definitions, *key: str) -> dict[str, set[str]]:
