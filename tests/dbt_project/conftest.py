@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from dbt_lab import Lab
 
+from lendloop.home import Home
+
 
 @pytest.fixture(scope="module")
-def make_lab(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Lab]:
+def make_lab(tmp_path_factory: pytest.TempPathFactory, parsed: Home) -> Callable[[str], Lab]:
     """A new warehouse with every raw table, empty."""
 
     def make(name: str) -> Lab:
-        folder: Path = tmp_path_factory.mktemp(name)
-        return Lab(folder)
+        return Lab.new(tmp_path_factory.mktemp(name), parsed)
 
     return make

@@ -7,9 +7,10 @@ What does not: assertions.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,8 @@ from dbt.cli.main import dbtRunner
 from dbt.contracts.graph.manifest import Manifest
 
 from ingestion.tables import TABLES, TECHNICAL_COLUMNS, RawTable
+from lendloop.home import Home
+from lendloop.project import parsed_project
 
 PROJECT = Path(__file__).resolve().parents[2] / "dbt_project"
 HASH_KEY = "a key for tests"
@@ -43,26 +46,40 @@ OPTIONS = (
     "--target=local",
     "--no-use-colors",
     "--quiet",
+    "--log-level-file=none",
 )
 DECLARED: dict[str, RawTable] = {f"{table.schema}.{table.name}": table for group in TABLES.values() for table in group}
 
 
 @cache
-def _parsed_project() -> Manifest:
-    """The project as dbt parses it, once in a process: it takes seconds, and says the same of every warehouse."""
-    outcome = dbtRunner().invoke(["parse", *OPTIONS])
-    assert isinstance(outcome.result, Manifest), outcome.exception
-    return outcome.result
+def _read_project(parsed: Home) -> Manifest:
+    """The project as it is parsed there, read once in a process: it says the same of every warehouse."""
+    project: Manifest = parsed_project(parsed)
+    return project
 
 
 @dataclass
 class Lab:
-    """A warehouse in a folder. Loads get `_loaded_at` a minute apart, as later loads do."""
+    """A warehouse in a home that finds the project parsed. Loads get `_loaded_at` a minute apart, as later loads do."""
 
     folder: Path
+    parsed: Home
     loaded_at: datetime = field(default=datetime(2026, 1, 1, tzinfo=UTC))
 
-    def __post_init__(self) -> None:
+    @classmethod
+    def new(cls, folder: Path, parsed: Home) -> Lab:
+        """A warehouse with every raw table, empty."""
+        lab = cls(folder, parsed)
+        shutil.copytree(parsed.dbt, lab.home.dbt, dirs_exist_ok=True)
+        lab._make_raw()
+        return lab
+
+    def copy(self, folder: Path) -> Lab:
+        """The same in another folder, to do with as one likes."""
+        shutil.copytree(self.folder, folder)
+        return replace(self, folder=folder)
+
+    def _make_raw(self) -> None:
         with self.connect() as con:
             con.execute("create schema if not exists raw_meta")
             con.execute("create or replace table raw_meta.clock (as_of timestamptz, business_date date)")
@@ -77,6 +94,10 @@ class Lab:
                 con.execute(
                     f"create or replace table {name} ({', '.join(f'{key} {SQL_TYPES[kind]}' for key, kind in columns.items())})"
                 )
+
+    @property
+    def home(self) -> Home:
+        return Home(self.folder)
 
     @property
     def warehouse(self) -> Path:
@@ -155,7 +176,7 @@ class Lab:
             "LENDLOOP_ENV": "local",
         }
         with mock.patch.dict(os.environ, environment):
-            parsed = None if "parse" in arguments else _parsed_project().deepcopy()
+            parsed = None if "parse" in arguments else _read_project(self.parsed).deepcopy()
             try:
                 return dbtRunner(manifest=parsed).invoke([*arguments, *OPTIONS])
             finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -51,9 +51,9 @@ def loan(number: int, **more: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def lender(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+def lender(make_lab: Callable[[str], Lab]) -> Lab:
     """A lender with three loans that were repaid, published once."""
-    lab = Lab(tmp_path_factory.mktemp("lender"))
+    lab = make_lab("lender")
     numbers = (1, 2, 3)
     lab.load("raw_ledger.m_office", [{"id": 1, "external_id": "NG"}])
     lab.load("raw_ledger.m_client", [{"id": number, "office_id": 1} for number in numbers])
@@ -78,11 +78,7 @@ def disbursed(number: int) -> dict[str, Any]:
 @pytest.fixture
 def lab(lender: Lab, tmp_path: Path) -> Lab:
     """That lender, to do with as a test likes."""
-    folder = tmp_path / "home"
-    shutil.copytree(lender.folder, folder)
-    copy = object.__new__(Lab)
-    copy.folder, copy.loaded_at = folder, lender.loaded_at
-    return copy
+    return lender.copy(tmp_path / "home")
 
 
 def test_a_build_that_is_cut_off_before_its_outcome_is_written_is_made_again(

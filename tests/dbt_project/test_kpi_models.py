@@ -189,13 +189,12 @@ def lender(make_lab: Callable[[str], Lab], tmp_path_factory: pytest.TempPathFact
     )
     lab.set_clock(NEXT_DAY)
     lab.build()
-    lab.dbt("parse")  # writes both manifests
     return lab
 
 
 @pytest.fixture(scope="module")
 def kpis(lender: Lab) -> dict[str, Kpi]:
-    manifest = json.loads((lender.folder / "target" / "manifest.json").read_text())
+    manifest = json.loads((lender.home.dbt / "target" / "manifest.json").read_text())
     return {kpi.name: kpi for kpi in read_kpis(manifest)}
 
 
@@ -325,7 +324,7 @@ def test_no_kpi_table_adds_currencies_up(kpis: dict[str, Kpi], lender: Lab) -> N
 
 
 def test_metricflow_says_what_the_tables_say(lender: Lab, kpis: dict[str, Kpi]) -> None:
-    flow = MetricFlow(lender.folder / "target")
+    flow = MetricFlow(lender.home.dbt / "target")
     metrics = {kpi.column: kpi for kpi in kpis.values() if kpi.kind == "metric"}
     assert len(metrics) >= 25
     entities = {
@@ -350,7 +349,7 @@ def test_metricflow_says_what_the_tables_say(lender: Lab, kpis: dict[str, Kpi]) 
 
 
 def test_a_month_s_par_in_metricflow_is_that_of_its_last_day(lender: Lab) -> None:
-    flow = MetricFlow(lender.folder / "target")
+    flow = MetricFlow(lender.home.dbt / "target")
     sql = flow.sql(["par_30"], ["metric_time__year", "portfolio_day__market", "portfolio_day__currency"])
     theirs = {row[1]: row[3] for row in lender.rows(sql)}
     ours = dict(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
@@ -46,9 +47,9 @@ def loan(number: int, **more: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def lender(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+def lender(make_lab: Callable[[str], Lab]) -> Lab:
     """Four loans: one's balances do not add up, one's status is unknown, which stops its group from being published."""
-    lab = Lab(tmp_path_factory.mktemp("lender"))
+    lab = make_lab("lender")
     lab.load("raw_ledger.m_office", [{"id": 1, "external_id": "NG"}])
     lab.load("raw_ledger.m_client", [{"id": number, "office_id": 1} for number in range(1, 5)])
     odd = [loan(3, principal_repaid_derived=900), loan(4, loan_status_id=999, number_of_repayments=None)]
@@ -79,7 +80,7 @@ def test_each_dimension_is_the_share_of_rows_that_hold(
     warehouse: duckdb.DuckDBPyConnection, built: tuple[Build, dict[str, Dataset]], lender: Lab
 ) -> None:
     build, datasets = built
-    score = measure(warehouse, Home(lender.folder), datasets, build)[LOAN]
+    score = measure(warehouse, lender.home, datasets, build)[LOAN]
     by_check = {check.what: (check.dimension, check.rows, check.failing) for check in score.checks}
     assert by_check["loans_reconcile"] == (Dimension.ACCURACY, 4, 1)
     [status] = [value for name, value in by_check.items() if name.startswith("accepted_values_fct_loan_loan_status")]
@@ -100,7 +101,7 @@ def test_what_is_not_as_usual_counts_against_completeness_and_validity(
         kind="rows", what="rows", of="NG", since=now, until=now, time_zone="Africa/Lagos", found=0, low=9, high=20
     )
     verdict = Verdict(rows_judged=True, values_judged=True, findings=[missing])
-    scores = measure(warehouse, Home(lender.folder), datasets, replace(build, verdicts={LOAN: verdict}))
+    scores = measure(warehouse, lender.home, datasets, replace(build, verdicts={LOAN: verdict}))
     by_check = {check.what: (check.dimension, check.rows, check.failing) for check in scores[LOAN].checks}
     assert by_check["rows as usual"] == (Dimension.COMPLETENESS, 1, 1)
     assert by_check["values as usual"] == (Dimension.VALIDITY, 1, 0)
@@ -115,7 +116,7 @@ def test_failing_rows_are_kept_by_key_without_personal_data_and_bounded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     build, datasets = built
-    measure(warehouse, Home(lender.folder), datasets, build)
+    measure(warehouse, lender.home, datasets, build)
     found = read_failing_rows(warehouse, LOAN)
     assert [(row[0], json.loads(row[3])) for row in found] == [
         ("accuracy", {"loan_id": 3}),
@@ -125,7 +126,7 @@ def test_failing_rows_are_kept_by_key_without_personal_data_and_bounded(
     assert not {"person_key", "client_id", "account_no"} & set(json.loads(shown))
     warehouse.execute(f"insert into {LOAN} select * replace (loan_id + 10 as loan_id) from {LOAN} where loan_id = 3")
     monkeypatch.setattr(quality, "KEPT_ROWS", 1)
-    score = measure(warehouse, Home(lender.folder), datasets, build)[LOAN]
+    score = measure(warehouse, lender.home, datasets, build)[LOAN]
     assert next(check.failing for check in score.checks if check.what == "loans_reconcile") == 2
     assert len([row for row in read_failing_rows(warehouse, LOAN) if row[0] == "accuracy"]) == 1
 
@@ -138,7 +139,7 @@ def test_scores_are_kept_over_time_in_one_table_and_measuring_again_changes_noth
         moved = build.built_at - timedelta(days=days)
         measure(
             warehouse,
-            Home(lender.folder),
+            lender.home,
             datasets,
             Build(build.manifest, build.nodes, build.groups, moved, build.as_of),
         )
@@ -167,7 +168,7 @@ def test_the_asset_and_the_command_show_the_score(
     lender: Lab, tmp_path: Path, clean_environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     home = tmp_path / "home"
-    shutil.copytree(lender.folder, home)
+    lender.copy(home)
     clean_environment.setenv("LENDLOOP_HOME", str(home))
     clean_environment.setenv("LENDLOOP_AS_OF", "2026-03-01")
     manifest = load_manifest(Home(home))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -68,12 +69,12 @@ def movements() -> pa.Table:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+def built(make_lab: Callable[[str], Lab]) -> Lab:
     """Three loans and their transactions, one of which is of a loan that is nowhere; applications, one archived.
 
     Two markets have five movements an hour on their accounts, of which one did not give those of half a day.
     """
-    lab = Lab(tmp_path_factory.mktemp("lender"))
+    lab = make_lab("lender")
     lab.load("raw_ledger.m_office", [{"id": 1, "external_id": "NG"}, {"id": 2, "external_id": "GH"}])
     clients = [{"id": number, "office_id": office} for number, office in ((1, 1), (2, 1), (3, 1), (4, 2))]
     lab.load("raw_ledger.m_client", clients)
@@ -98,7 +99,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Lab:
 
 @pytest.fixture(scope="module")
 def datasets(built: Lab) -> dict[str, Dataset]:
-    manifest: Manifest = read_manifest(Home(built.folder))
+    manifest: Manifest = read_manifest(built.home)
     return read_registry(manifest)
 
 
@@ -113,8 +114,8 @@ def warehouse(built: Lab, tmp_path: Path) -> duckdb.DuckDBPyConnection:
 def compare(
     connection: duckdb.DuckDBPyConnection, built: Lab, datasets: dict[str, Dataset], on: date | None = None
 ) -> dict[str, Comparison]:
-    built_at = read_catalog(Home(built.folder)).built_at
-    return {one.right: one for one in reconcile_trusted(connection, Home(built.folder), datasets, built_at, on)}
+    built_at = read_catalog(built.home).built_at
+    return {one.right: one for one in reconcile_trusted(connection, built.home, datasets, built_at, on)}
 
 
 def test_all_agrees_and_what_a_rule_leaves_out_is_explained_by_its_name(
@@ -212,7 +213,7 @@ def test_the_command_and_the_check_name_the_row(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     home = tmp_path / "home"
-    shutil.copytree(built.folder, home)
+    built.copy(home)
     clean_environment.setenv("LENDLOOP_HOME", str(home))
     clean_environment.setenv("LENDLOOP_AS_OF", "2026-03-01")
 
@@ -256,7 +257,7 @@ def test_half_a_day_that_never_came_is_named_though_all_stages_agree(
     built: Lab, tmp_path: Path, clean_environment: pytest.MonkeyPatch
 ) -> None:
     home = Home(tmp_path / "home")
-    shutil.copytree(built.folder, home.root)
+    built.copy(home.root)
     clean_environment.setenv("LENDLOOP_HOME", str(home.root))
     clean_environment.setenv("LENDLOOP_AS_OF", "2026-03-01")
     settings = load_settings()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -16,6 +15,7 @@ import ingestion.support
 from ingestion import contract, quarantine
 from ingestion.load import load_source, replay_quarantine
 from lendloop.clock import Clock
+from lendloop.home import Home
 from lendloop.settings import Settings
 from tests.dbt_project.dbt_lab import Lab
 from tests.ingestion.conftest import NOW, Vendors, Warehouse
@@ -239,9 +239,9 @@ def test_a_corrected_version_or_an_erasure_is_not_undone_by_a_replay(
 
 @pytest.mark.slow
 def test_nobody_with_a_bad_value_is_permitted_who_must_not_be(
-    vendors: Vendors, settings: Settings, clock: Clock, tmp_path: Path
+    vendors: Vendors, settings: Settings, clock: Clock, parsed: Home
 ) -> None:
-    lab = Lab(settings.home.prepare().root)
+    lab = Lab.new(settings.home.prepare().root, parsed)
     permitted = {"sms_consent": "true", "phone": "+233201234500"}
     wrong = {"date_of_birth": WRONG_DATE}
     rows = vendors.lender.rows["crm_contacts"] = [
