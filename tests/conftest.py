@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from lendloop.home import Home
     from tests.postgres import Server
 
-for _name in [name for name in os.environ if name.startswith("LENDLOOP_") and name != "LENDLOOP_NO_SKIPS"]:
+_OF_TESTS = ("LENDLOOP_NO_SKIPS", "LENDLOOP_PARSED")
+for _name in [name for name in os.environ if name.startswith("LENDLOOP_") and name not in _OF_TESTS]:
     del os.environ[_name]
 os.environ.update(DO_NOT_TRACK="1", RUNTIME__DLTHUB_TELEMETRY="false", DAGSTER_DISABLE_TELEMETRY="1")
 
@@ -37,14 +38,21 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest
 
 @pytest.fixture(scope="session")
 def parsed(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    """A home with the dbt project parsed, compiled and traced, and nothing else: what would take each test seconds."""
-    from governance.lineage import build_graph, keep_graph
+    """A home with the dbt project parsed, compiled and traced, and nothing else: what would take each test seconds.
+
+    What the home in LENDLOOP_PARSED (CI) has of it is taken from there, as far as it is of the project as it is now.
+    """
+    from governance.lineage import build_graph, keep_graph, read_graph
     from lendloop.home import Home
     from lendloop.project import compiled_models, load_manifest
 
     def parse(folder: Path) -> None:
         home = Home(folder)
-        keep_graph(home, build_graph(load_manifest(home), compiled_models(home)))
+        if earlier := os.environ.get("LENDLOOP_PARSED"):
+            shutil.copytree(Home(Path(earlier)).dbt, home.dbt)
+        manifest, compiled = load_manifest(home), compiled_models(home)
+        if read_graph(home) is None:
+            keep_graph(home, build_graph(manifest, compiled))
 
     return Home(once(tmp_path_factory, "parsed", parse))
 
