@@ -15,11 +15,12 @@ import pytest
 import yaml
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, insert, inspect, select, update
 
 from activation.ops import exclusively, open_ops, reading, writing
 from activation.ops import tables as t
-from activation.ops.migrate import VERSION_TABLE, migrate
+from activation.ops.migrate import VERSION_TABLE, alembic_config, known_versions, migrate, newest_version
 from lendloop.errors import ConfigurationError, LockTimeoutError, TransientError
 from lendloop.settings import Settings, load_settings
 from tests.postgres import ON_BOTH, Server
@@ -237,6 +238,22 @@ def test_a_version_kept_under_alembics_usual_name_moves_to_its_own(ops: Engine, 
     with reading(ops) as connection:
         assert connection.exec_driver_sql("select version_num from ops_version").scalar_one() == version
         assert not inspect(connection).has_table("alembic_version")
+
+
+def test_the_files_of_versions_are_named_for_them() -> None:
+    scripts = ScriptDirectory.from_config(alembic_config())
+    assert known_versions() == {script.revision for script in scripts.walk_revisions()}
+    assert newest_version() == scripts.get_current_head()
+
+
+def test_a_database_at_the_newest_version_is_opened_without_alembic(tmp_path: Path) -> None:
+    open_ops(settings_in(tmp_path))
+    code = (
+        "import sys; from activation.ops import open_ops; from lendloop.settings import load_settings;"
+        f"open_ops(load_settings(_env_file=None, LENDLOOP_HOME={str(tmp_path)!r})); print('alembic' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_a_newer_database_is_left_alone(tmp_path: Path) -> None:
