@@ -237,8 +237,7 @@ def _build(home: Home, settings: Settings, manifest: Mapping[str, Any], clock: C
         for unique_id, node in manifest["nodes"].items()
         if node["resource_type"] == "test"
     }
-    project = _project_to_build(home, answers)
-    results = _build_once(home, settings, manifest, project, [])
+    results = _build_once(home, settings, manifest, _project_to_build(home, answers), [])
     nodes = {node.unique_id: node for node in results}
     while found := [
         FailedTest(node.unique_id, node.sql)
@@ -252,9 +251,8 @@ def _build(home: Home, settings: Settings, manifest: Mapping[str, Any], clock: C
         if not taken:
             break
         after = _after(manifest, {tested_model(manifest, unique_id) for unique_id in taken})
-        results = _build_once(
-            home, settings, manifest, project, sorted(manifest["nodes"][one]["name"] for one in after)
-        )
+        names = sorted(manifest["nodes"][one]["name"] for one in after)
+        results = _build_once(home, settings, manifest, _project_to_build(home, answers), names)
         for node in results:
             known = nodes[node.unique_id]
             if known.quarantined is not None:
@@ -295,7 +293,7 @@ def _project_to_build(home: Home, answers: Mapping[str, OnError]) -> Any:
 def _build_once(
     home: Home, settings: Settings, manifest: Mapping[str, Any], project: Any, names: list[str]
 ) -> list[NodeResult]:
-    """What became of each node in one dbt build, of the named ones or of all."""
+    """What became of each node in one dbt build, of the named ones or of all. dbt writes in `project`: it is for one build."""
     arguments = ["build", "--exclude-resource-type", "unit_test", "--exclude-resource-type", "exposure"]
     chosen = ["--indirect-selection", "empty", "--select", *names] if names else []
     key = settings.identifier_key().decode()
@@ -304,7 +302,7 @@ def _build_once(
         [*arguments, "--no-write-json", *chosen],
         target=settings.env,
         hash_key=key,
-        manifest=project.deepcopy(),
+        manifest=project,
     ).results
     return [
         NodeResult(
