@@ -22,11 +22,14 @@ _MIX_2 = np.uint64(0x94D049BB133111EB)
 
 
 def _mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The finaliser of SplitMix64 (Steele, Lea and Flood, 2014)."""
-    state = state + _GOLDEN
-    state = (state ^ (state >> np.uint64(30))) * _MIX_1
-    state = (state ^ (state >> np.uint64(27))) * _MIX_2
-    return state ^ (state >> np.uint64(31))
+    """The finaliser of SplitMix64 (Steele, Lea and Flood, 2014), in place."""
+    state += _GOLDEN
+    state ^= state >> np.uint64(30)
+    state *= _MIX_1
+    state ^= state >> np.uint64(27)
+    state *= _MIX_2
+    state ^= state >> np.uint64(31)
+    return state
 
 
 class Draws:
@@ -38,12 +41,9 @@ class Draws:
     def bits(self, stream: str, *keys: Ints) -> NDArray[np.uint64]:
         """64 random bits for each row of the keys (which broadcast)."""
         name = hashlib.blake2b(f"{self.seed}/{stream}".encode(), digest_size=8).digest()
-        state = np.broadcast_to(
-            np.uint64(int.from_bytes(name, "little")), np.broadcast_shapes(*(k.shape for k in keys))
-        )
-        with np.errstate(over="ignore"):
-            for key in keys:
-                state = _mix(state ^ _mix(np.asarray(key, dtype=np.int64).astype(np.uint64)))
+        state = np.array(int.from_bytes(name, "little"), dtype=np.uint64)
+        for key in keys:
+            state = _mix(state ^ _mix(np.asarray(key, dtype=np.int64).astype(np.uint64)))
         return state
 
     def uniform(self, stream: str, *keys: Ints) -> Floats:

@@ -28,7 +28,7 @@ NEVER_DAY = NEVER // DAY
 _PAYS_IN_TIME, _PAYS_A_WEEK_LATE, _PAYS_A_MONTH_LATE, _PAYS_IN_PARTS = 0, 1, 2, 3
 _PAYS_NOTHING, _PAYS_A_PART, _PAYS_VERY_LATE = 4, 5, 6
 
-_AT_ONCE = 100_000
+_AT_ONCE = 20_000
 """Loans planned together: what bounds the memory of matrices."""
 _SETTLED_IN_A_BATCH = 0.08
 """Payments that a mobile-money operator settles together, shortly before 18:00 UTC."""
@@ -89,7 +89,7 @@ def together(parts: list[Columns]) -> Columns:
     return kind(**{one.name: np.concatenate([part.pop(one.name) for part in columns]) for one in fields(kind)})
 
 
-def take_rows(columns: Columns, rows: slice) -> Columns:
+def take_rows(columns: Columns, rows: Ints) -> Columns:
     """Some rows of a record of columns."""
     return type(columns)(**{one.name: getattr(columns, one.name)[rows] for one in fields(columns)})
 
@@ -102,48 +102,69 @@ def local_day(moments: Ints, market: Ints) -> Ints:
 
 def plan_lives(draws: Draws, loans: Loans, died: Ints, defaults: Bools) -> Lives:
     """The life of each loan. `died` (microseconds) stops payments; `defaults` says who will not pay in time."""
-    parts = [
-        _plan(draws, take_rows(loans, rows), died[rows], defaults[rows])
-        for rows in (slice(at, at + _AT_ONCE) for at in range(0, max(len(loans), 1), _AT_ONCE))
-    ]
-    return together(parts)
+    lives = _no_lives(len(loans))
+    count = np.array([p.instalments for p in markets.PRODUCTS], dtype=np.int64)[loans.product]
+    for instalments in sorted({p.instalments for p in markets.PRODUCTS}):
+        alike = np.flatnonzero(count == instalments)
+        for rows in (alike[at : at + _AT_ONCE] for at in range(0, len(alike), _AT_ONCE)):
+            life = _plan(draws, take_rows(loans, rows), instalments, died[rows], defaults[rows])
+            for name, planned in vars(life).items():
+                whole = getattr(lives, name)
+                whole[(rows, slice(planned.shape[1])) if planned.ndim > 1 else rows] = planned
+    return lives
 
 
-def _plan(draws: Draws, loans: Loans, died: Ints, defaults: Bools) -> Lives:
+def _no_lives(count: int) -> Lives:
+    """Lives in which nothing happens, for loans of any number of instalments."""
+
+    def matrix(width: int, value: int = 0) -> Ints:
+        return np.full((count, width), value, dtype=np.int64)
+
+    def column() -> Ints:
+        return np.zeros(count, dtype=np.int64)
+
+    each = markets.MAX_INSTALMENTS
+    return Lives(
+        matrix(each, NEVER_DAY), matrix(each), matrix(each), matrix(each), matrix(SLOTS, NEVER), matrix(SLOTS),
+        column(), column(), column(), column(), matrix(2), matrix(2), column(), column(),
+    )  # fmt: skip
+
+
+def _plan(draws: Draws, loans: Loans, instalments: int, died: Ints, defaults: Bools) -> Lives:
+    """The life of loans that all have so many instalments, in matrices as wide as that."""
     keys = (loans.person, loans.cycle)
     market = loans.market[:, None]
-    slot_keys = (loans.person[:, None], loans.cycle[:, None], np.arange(SLOTS, dtype=np.int64)[None, :])
-    instalment_keys = (*slot_keys[:2], slot_keys[2][:, : markets.MAX_INSTALMENTS])
+    slots = np.arange(2 * instalments, dtype=np.int64)[None, :]
+    slot_keys = (loans.person[:, None], loans.cycle[:, None], slots)
+    instalment_keys = (*slot_keys[:2], slots[:, :instalments])
 
-    due_day, principal, interest, fee = _schedule(loans)
-    exists = due_day < NEVER_DAY
+    due_day, principal, interest, fee = _schedule(loans, instalments)
     total_each = principal + interest + fee
     total = total_each.sum(axis=1)
 
-    behaviour = _behaviour(draws, loans, defaults, instalment_keys)
+    behaviour = _behaviour(draws, loans, instalments, defaults, instalment_keys)
     offset, amount = _planned(draws, behaviour, total_each, markets.MINOR_UNIT[market], instalment_keys)
     day = due_day[:, :, None] + offset
-    planned = exists[:, :, None] & (amount > 0)
-    day = day.reshape(len(loans), SLOTS)
-    amount = amount.reshape(len(loans), SLOTS)
+    day = day.reshape(len(loans), slots.size)
+    amount = amount.reshape(len(loans), slots.size)
     first_day = local_day(loans.disbursed, loans.market)[:, None] + 1
     day = np.maximum(day, first_day)
     paid_at = _at_daytime(draws, "payment time", day, market, slot_keys)
-    in_batch = draws.chance("settled in a batch", _SETTLED_IN_A_BATCH, *slot_keys) & (day < NEVER_DAY // 2)
+    in_batch = draws.chance("settled in a batch", _SETTLED_IN_A_BATCH, *slot_keys)
     batch_at = (
         day * DAY + (17.6 * HOUR + draws.uniform("batch", *slot_keys) * 0.4 * HOUR).astype(np.int64) // 1000 * 1000
     )
     paid_at = np.where(in_batch, batch_at, paid_at)
-    paid_at = np.where(planned.reshape(len(loans), SLOTS) & (paid_at < died[:, None]), paid_at, NEVER)
+    paid_at = np.where((amount > 0) & (paid_at < died[:, None]), paid_at, NEVER)
 
     order = np.argsort(paid_at, axis=1, kind="stable")
-    paid_at = np.take_along_axis(paid_at, order, axis=1) + np.arange(SLOTS, dtype=np.int64) * 1000
+    paid_at = np.take_along_axis(paid_at, order, axis=1) + slots * 1000
     paid_at = np.minimum(paid_at, NEVER)
     paid = np.where(paid_at < NEVER, np.take_along_axis(amount, order, axis=1), 0)
 
     met_at = _met_at(paid_at, paid, total_each)
     written_off_day = np.where(
-        exists & (local_day(met_at, market) > due_day + WRITE_OFF_DPD), due_day + WRITE_OFF_DPD, NEVER_DAY
+        local_day(met_at, market) > due_day + WRITE_OFF_DPD, due_day + WRITE_OFF_DPD, NEVER_DAY
     ).min(axis=1)
     at_night = (
         markets.UTC_OFFSET_HOURS[loans.market] * -HOUR + 2 * HOUR + draws.integers("night", 0, 1800, *keys) * 1_000_000
@@ -152,9 +173,9 @@ def _plan(draws: Draws, loans: Loans, died: Ints, defaults: Bools) -> Lives:
     late = paid_at >= written_off_at[:, None]
     paid_at, paid = np.where(late, NEVER, paid_at), np.where(late, 0, paid)
 
-    met_at = np.where(exists, _met_at(paid_at, paid, total_each), 0)
+    met_at = _met_at(paid_at, paid, total_each)
     closed_at = met_at.max(axis=1)
-    lateness = np.where(exists & (met_at < NEVER), local_day(met_at, market) - due_day, 0).max(axis=1)
+    lateness = np.where(met_at < NEVER, local_day(met_at, market) - due_day, 0).max(axis=1, initial=0)
     paid = _overpay(draws, loans, paid_at, paid, closed_at, total)
     bounced_at, bounced, unbounced_at = _bounce(
         draws, loans, due_day[:, 0], total_each[:, 0], total, paid_at, paid, np.minimum(written_off_at, died), closed_at
@@ -166,42 +187,39 @@ def _plan(draws: Draws, loans: Loans, died: Ints, defaults: Bools) -> Lives:
     )  # fmt: skip
 
 
-def _schedule(loans: Loans) -> tuple[Ints, Ints, Ints, Ints]:
+def _schedule(loans: Loans, instalments: int) -> tuple[Ints, Ints, Ints, Ints]:
     """Due day, principal, interest and fee of each instalment; the last takes what rounding leaves."""
     product = loans.product
-    count = np.array([p.instalments for p in markets.PRODUCTS], dtype=np.int64)[product][:, None]
     each = np.array([p.days_each for p in markets.PRODUCTS], dtype=np.int64)[product][:, None]
     rate = np.array([p.rate for p in markets.PRODUCTS])[product]
     fee_rate = np.array([p.fee_rate for p in markets.PRODUCTS])[product]
     unit = markets.MINOR_UNIT[loans.market]
-    number = np.arange(1, markets.MAX_INSTALMENTS + 1, dtype=np.int64)[None, :]
-    exists = number <= count
+    number = np.arange(1, instalments + 1, dtype=np.int64)[None, :]
     disbursed_day = local_day(loans.disbursed, loans.market)[:, None]
-    due = np.where(exists, disbursed_day + number * each, NEVER_DAY)
     interest = np.rint(loans.principal * rate / unit).astype(np.int64) * unit
     fee = np.rint(loans.principal * fee_rate / unit).astype(np.int64) * unit
     return (
-        due,
-        _split(loans.principal, count, number, unit),
-        _split(interest, count, number, unit),
+        disbursed_day + number * each,
+        _split(loans.principal, instalments, unit),
+        _split(interest, instalments, unit),
         np.where(number == 1, fee[:, None], 0),
     )
 
 
-def _split(amount: Ints, count: Ints, number: Ints, unit: Ints) -> Ints:
+def _split(amount: Ints, count: int, unit: Ints) -> Ints:
     """Equal parts in whole minor units, the remainder in the last."""
-    part = amount[:, None] // count // unit[:, None] * unit[:, None]
-    parts: Ints = np.where(number < count, part, np.where(number == count, amount[:, None] - part * (count - 1), 0))
+    part = amount // count // unit * unit
+    parts = np.repeat(part[:, None], count, axis=1)
+    parts[:, -1] = amount - part * (count - 1)
     return parts
 
 
-def _behaviour(draws: Draws, loans: Loans, defaults: Bools, keys: tuple[Ints, ...]) -> Ints:
+def _behaviour(draws: Draws, loans: Loans, instalments: int, defaults: Bools, keys: tuple[Ints, ...]) -> Ints:
     """What happens at each instalment: good ones until the person defaults, then one way of defaulting."""
     good = draws.choice("good", _WAYS_TO_PAY, *keys)
-    count = np.array([p.instalments for p in markets.PRODUCTS], dtype=np.int64)[loans.product]
-    breaks_at = (draws.uniform("breaks at", loans.person, loans.cycle) ** 2 * count).astype(np.int64)[:, None]
+    breaks_at = (draws.uniform("breaks at", loans.person, loans.cycle) ** 2 * instalments).astype(np.int64)[:, None]
     way = _PAYS_NOTHING + draws.choice("way to default", _WAYS_TO_DEFAULT, loans.person, loans.cycle)[:, None]
-    number = np.arange(markets.MAX_INSTALMENTS, dtype=np.int64)[None, :]
+    number = np.arange(instalments, dtype=np.int64)[None, :]
     after = np.where(way == _PAYS_VERY_LATE, _PAYS_VERY_LATE, _PAYS_NOTHING)
     bad = np.where(number < breaks_at, good, np.where(number == breaks_at, way, after))
     behaviour: Ints = np.where(defaults[:, None], bad, good)
