@@ -20,20 +20,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import sqlalchemy as sa
-from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import SQLAlchemyError
 
 from lendloop.errors import ConfigurationError
 from sandbox.world.changes import KEYS, Changes
-from sandbox.world.ledger_values import for_csv, for_sqlite, mysql_rows, python_values
+from sandbox.world.ledger_schema import MARKER, described, index_statements
+from sandbox.world.ledger_values import batches, for_csv, for_sqlite, mysql_rows, python_values
+from sandbox.world.new_ledger import write_new
 
-MARKER = "sandbox_world"
-CURSOR = "last_modified_on_utc"
 REBUILT = frozenset({"m_loan_arrears_aging"})
 """Emptied and filled anew by the ledger each day, as Fineract does."""
-BITS = frozenset({"completed_derived"})
-"""Booleans that Fineract keeps as BIT(1) in MySQL; the others are TINYINT(1)."""
-_INDEXED = (CURSOR, "loan_id", "client_id", "savings_account_id")
 _BATCH = 50_000
 _MYSQL_ROWS = 4_000
 """Rows of one INSERT: well below the usual max_allowed_packet of 16 MB."""
@@ -44,11 +40,8 @@ _GIVE = "give a sqlite://, postgresql:// or mysql+pymysql:// URL"
 class LedgerDatabase:
     """One ledger. Every write is one transaction that also moves the marker."""
 
-    def __init__(self, url: str, *, journal: bool = True) -> None:
-        """Raises ConfigurationError when the URL is not one of SQLite, PostgreSQL, MariaDB or MySQL.
-
-        Without its `journal` a SQLite file is worth nothing after a crash.
-        """
+    def __init__(self, url: str) -> None:
+        """Raises ConfigurationError when the URL is not one of SQLite, PostgreSQL, MariaDB or MySQL."""
         try:
             parsed = sa.make_url(url)
         except SQLAlchemyError as error:
@@ -59,7 +52,6 @@ class LedgerDatabase:
         if backend not in _KINDS:
             raise ConfigurationError(f"the sandbox can't write a {backend} ledger: {_GIVE}")
         self.kind = _KINDS[backend]
-        self._journal = journal
         self._file = Path(parsed.database) if self.kind == "sqlite" and parsed.database else None
         if self._file:
             self._file.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +62,7 @@ class LedgerDatabase:
         except (ModuleNotFoundError, SQLAlchemyError) as error:
             raise ConfigurationError(f"the sandbox has no driver for {parsed.drivername} ({error}): {_GIVE}") from error
         if self.kind == "sqlite":
-            sa.event.listen(self._engine, "connect", _prepare_sqlite if journal else _prepare_draft)
+            sa.event.listen(self._engine, "connect", _prepare_sqlite)
             sa.event.listen(self._engine, "begin", _begin_immediate)
         if self.kind == "mysql":
             sa.event.listen(self._engine, "connect", _prepare_mysql)
@@ -93,27 +85,20 @@ class LedgerDatabase:
             return dict(json.loads(str(found))) if found else None
 
     def write_all(self, tables: Iterable[tuple[str, pa.Table]], marker: Mapping[str, Any]) -> None:
-        """Drop whatever the sandbox wrote before and write everything, table by table as they come.
-
-        A new SQLite ledger is made beside its place, without the cost of a journal, and moved there when it is whole.
-        """
-        if self._file and self._journal and self._is_empty():
-            draft = self._file.with_name(f"{self._file.name}.draft")
-            draft.unlink(missing_ok=True)
-            LedgerDatabase(f"sqlite:///{draft}", journal=False).write_all(tables, marker)
-            draft.replace(self._file)
+        """Drop whatever the sandbox wrote before and write everything, table by table as they come."""
+        if self._file and self._is_empty():
+            write_new(self._file, tables, marker)
             return
         with self._transaction() as connection:
             connection.execute(sa.text(f"CREATE TABLE IF NOT EXISTS {MARKER} (state TEXT NOT NULL)"))
             connection.execute(sa.text(f"DELETE FROM {MARKER}"))
             for name, table in tables:
                 connection.execute(sa.text(f"DROP TABLE IF EXISTS {name}"))
-                described = _described(name, table.schema)
-                described.create(connection)
+                in_sql = described(name, table.schema)
+                in_sql.create(connection)
                 self._insert(connection, name, table)
-                for column in _INDEXED:
-                    if column in described.c and column != KEYS.get(name, "id"):
-                        connection.execute(sa.text(f"CREATE INDEX {name}_{column} ON {name} ({column})"))
+                for statement in index_statements(in_sql):
+                    connection.execute(sa.text(statement))
             self._mark(connection, marker)
         if self.kind == "postgresql":
             with self._transaction() as connection:
@@ -168,11 +153,11 @@ class LedgerDatabase:
     def _add_columns(self, connection: sa.Connection, name: str, change: Changes) -> None:
         if not change.new_columns:
             return
-        described = _described(name, change.upserts.schema)
+        in_sql = described(name, change.upserts.schema)
         there = {str(column["name"]) for column in sa.inspect(connection).get_columns(name)}
         for column in change.new_columns:
             if column not in there:
-                kind = described.c[column].type.compile(connection.dialect)
+                kind = in_sql.c[column].type.compile(connection.dialect)
                 connection.execute(sa.text(f"ALTER TABLE {name} ADD COLUMN {column} {kind}"))
 
     def _insert(self, connection: sa.Connection, name: str, rows: pa.Table) -> None:
@@ -214,14 +199,14 @@ class LedgerDatabase:
         names = rows.column_names
         statement = f"{verb} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
         driver = _driver(connection)
-        for batch in _batches(rows, _BATCH):
+        for batch in batches(rows, _BATCH):
             driver.executemany(statement, python_values(for_sqlite(batch)))
 
     def _send(self, connection: sa.Connection, verb: str, rows: pa.Table) -> None:
         """Many rows a statement, spelt out: no driver's escaping row by row."""
         opening = f"{verb} ({', '.join(rows.column_names)}) VALUES ".encode()
         with _driver(connection).cursor() as cursor:
-            for batch in _batches(rows, _MYSQL_ROWS):
+            for batch in batches(rows, _MYSQL_ROWS):
                 cursor.execute(opening + b",".join(mysql_rows(batch)))
 
     def _copy(self, connection: sa.Connection, name: str, rows: pa.Table) -> None:
@@ -229,7 +214,7 @@ class LedgerDatabase:
         columns = ", ".join(rows.column_names)
         statement = f"COPY {name} ({columns}) FROM STDIN (FORMAT csv)"
         with _driver(connection).cursor() as cursor, cursor.copy(statement) as copy:
-            for batch in _batches(rows, _BATCH):
+            for batch in batches(rows, _BATCH):
                 buffer = io.BytesIO()
                 pacsv.write_csv(for_csv(batch), buffer, pacsv.WriteOptions(include_header=False))
                 copy.write(buffer.getvalue())
@@ -243,23 +228,12 @@ def _driver(connection: sa.Connection) -> Any:
     return driver
 
 
-def _batches(rows: pa.Table, at_most: int) -> Iterator[pa.Table]:
-    for at in range(0, rows.num_rows, at_most):
-        yield rows.slice(at, at_most)
-
-
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None
     connection.execute("PRAGMA busy_timeout = 60000")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA cache_size = -65536")
-
-
-def _prepare_draft(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None
-    for setting in ("journal_mode = OFF", "synchronous = OFF", "locking_mode = EXCLUSIVE", "cache_size = -262144"):
-        connection.execute(f"PRAGMA {setting}")
 
 
 def _begin_immediate(connection: sa.Connection) -> None:
@@ -270,31 +244,3 @@ def _prepare_mysql(connection: Any, _record: Any) -> None:
     """What spelling values out relies on, whatever the server's own settings."""
     with connection.cursor() as cursor:
         cursor.execute("SET SESSION sql_mode = 'STRICT_ALL_TABLES', time_zone = '+00:00'")
-
-
-def _described(name: str, schema: pa.Schema) -> sa.Table:
-    """The SQL table for an Arrow schema."""
-    key = KEYS.get(name, "id")
-    columns = [
-        sa.Column(field.name, _sql_type(field), primary_key=field.name == key, autoincrement=False) for field in schema
-    ]
-    return sa.Table(name, sa.MetaData(), *columns, mysql_engine="InnoDB", mysql_charset="utf8mb4")
-
-
-def _sql_type(field: pa.Field) -> sa.types.TypeEngine[Any]:
-    kind = field.type
-    if pa.types.is_decimal(kind):
-        return sa.Numeric(19, 6).with_variant(sa.Text(), "sqlite")
-    if pa.types.is_timestamp(kind):
-        return sa.TIMESTAMP().with_variant(sa.Text(), "sqlite").with_variant(mysql.DATETIME(fsp=6), *_MYSQL)
-    if pa.types.is_date(kind):
-        return sa.Date().with_variant(sa.Text(), "sqlite")
-    if pa.types.is_boolean(kind):
-        in_mysql = mysql.BIT(1) if field.name in BITS else mysql.TINYINT(1)
-        return sa.Boolean().with_variant(in_mysql, *_MYSQL)
-    if pa.types.is_integer(kind):
-        return sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-    return sa.Text().with_variant(sa.String(255), *_MYSQL)
-
-
-_MYSQL = ("mysql", "mariadb")

@@ -15,6 +15,12 @@ import pyarrow.compute as pc
 BROKEN_OFFICE = "n/a"
 
 
+def batches(rows: pa.Table, at_most: int) -> Iterator[pa.Table]:
+    """The rows in their order, `at_most` at a time."""
+    for at in range(0, rows.num_rows, at_most):
+        yield rows.slice(at, at_most)
+
+
 def for_sqlite(table: pa.Table) -> pa.Table:
     """Text for money and times, 0 and 1 for booleans, and a text where an office is broken."""
     return _with_broken_office(_plain(table), BROKEN_OFFICE)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -58,21 +58,26 @@ class Store:
 
     def table(self, state: State, name: str) -> pa.Table:
         """One table of the state, each column in one piece."""
-        with pa.memory_map(str(self._path(state, name))) as mapped:
-            return pa.ipc.open_file(mapped).read_all()
+        return _read(self._path(state, name))
 
     def has_all(self, state: State, names: frozenset[str]) -> bool:
         """Whether the state's files are all there."""
         return all(self._path(state, name).is_file() for name in names)
 
-    def write(self, tables: Iterable[tuple[str, pa.Table]], generation: str) -> None:
-        """Write a generation, table by table as they come; it does not count before `point` says so."""
+    def write(self, tables: Iterable[tuple[str, pa.Table]], generation: str) -> Iterator[tuple[str, pa.Table]]:
+        """Write a generation, table by table as they come; each is handed on as it lies there.
+
+        The generation is whole at the iterator's end, and does not count before `point` says so.
+        """
         final, draft = self.folder / generation, self.folder / f"{generation}.draft"
         for leftover in (final, draft):
             shutil.rmtree(leftover, ignore_errors=True)
         draft.mkdir(parents=True)
         for name, table in tables:
-            _write(table, draft / f"{name}{_SUFFIX}")
+            path = draft / f"{name}{_SUFFIX}"
+            _write(table, path)
+            del table
+            yield name, _read(path)
         draft.rename(final)
 
     def _path(self, state: State, name: str) -> Path:
@@ -96,6 +101,11 @@ class Store:
 def _write(table: pa.Table, path: Path) -> None:
     with pa.ipc.new_file(path, table.schema) as file:
         file.write_table(table.combine_chunks())
+
+
+def _read(path: Path) -> pa.Table:
+    with pa.memory_map(str(path)) as mapped:
+        return pa.ipc.open_file(mapped).read_all()
 
 
 def generation_name(version: int, attempt: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from lendloop.errors import ConfigurationError
 from lendloop.locks import file_lock
+from sandbox.world.ahead import ahead
 from sandbox.world.changes import Changes, compare
 from sandbox.world.costs import COSTS, write_costs
 from sandbox.world.ledger_db import LedgerDatabase
@@ -100,10 +101,11 @@ class World:
             ours = marker is not None and all(marker.get(key) == value for key, value in same.items())
             if state and ours and marker and marker["as_of"] > as_of:
                 as_of = int(marker["as_of"])
+            is_behind = not ours or marker is None or marker["as_of"] != as_of
             if not state or state.model != MODEL or state.as_of != as_of or not store.has_all(state, _FILES):
-                state = _save(store, customers, seed, years, as_of, view_world(customers, seed, as_of, years))
-                store.point(state)
-            if not ours or marker is None or marker["as_of"] != as_of:
+                state = _state(customers, seed, years, as_of)
+                _make(store, state, ledger if is_behind else None)
+            elif is_behind:
                 ledger.write_all(((name, store.table(state, name)) for name in LEDGER_TABLES), _marker(state))
             _write_files(store, state)
         return cls(store, ledger, url, state)
@@ -168,7 +170,7 @@ class World:
             counted: dict[str, dict[str, int]] = {}
 
             def compared() -> Iterator[tuple[str, pa.Table]]:
-                for name, table in view_world(old.customers, old.seed, as_of, old.years):
+                for name, table in ahead(view_world(old.customers, old.seed, as_of, old.years), 1):
                     if name in LEDGER_TABLES or name in SYSTEM_TABLES:
                         change = compare(name, self._store.table(old, name), table)
                         counted[name] = change.counts()
@@ -176,7 +178,9 @@ class World:
                             changes[name] = change
                     yield name, table
 
-            state = _save(self._store, old.customers, old.seed, old.years, as_of, compared())
+            state = _state(old.customers, old.seed, old.years, as_of)
+            for _ in self._store.write(compared(), state.generation):
+                pass
             self._ledger.apply(changes, _marker(state), lambda name: self._store.table(state, name))
             self._store.point(state)
             _write_files(self._store, state)
@@ -199,13 +203,20 @@ class World:
             return self._tables[name]
 
 
-def _save(
-    store: Store, customers: int, seed: int, years: int, as_of: int, tables: Iterable[tuple[str, pa.Table]]
-) -> State:
+def _state(customers: int, seed: int, years: int, as_of: int) -> State:
     version = 1 + (as_of - START) // DAY
-    generation = generation_name(version, os.getpid())
-    store.write(tables, generation)
-    return State(customers, seed, MODEL, as_of, version, generation, years)
+    return State(customers, seed, MODEL, as_of, version, generation_name(version, os.getpid()), years)
+
+
+def _make(store: Store, state: State, ledger: LedgerDatabase | None) -> None:
+    """Write the state's tables, and a ledger that is behind it at the same time."""
+    view = view_world(state.customers, state.seed, state.as_of, state.years)
+    tables = ahead(store.write(view, state.generation), len(_FILES))
+    if ledger:
+        ledger.write_all((table for table in tables if table[0] in LEDGER_TABLES), _marker(state))
+    for _ in tables:
+        pass
+    store.point(state)
 
 
 def _write_files(store: Store, state: State) -> None:

@@ -36,12 +36,21 @@ else:
     target.{method} = killed
     World.open(folder, customers={customers})
 """
-POINTS = [
+OF_THE_STORE = [
     ("store", "Store", "write", "before"),
-    ("store", "Store", "write", "after"),
     ("store", "Store", "point", "before"),
     ("store", "Store", "point", "after"),
     ("store", "module", "_write", "after"),
+]
+WHILE_MADE = [
+    *OF_THE_STORE,
+    ("new_ledger", "module", "_write", "after"),
+    ("new_ledger", "module", "_mark", "before"),
+    ("new_ledger", "module", "_mark", "after"),
+    ("ledger_db", "module", "write_new", "after"),
+]
+DURING_A_TICK = [
+    *OF_THE_STORE,
     ("ledger_db", "LedgerDatabase", "_mark", "before"),
     ("ledger_db", "LedgerDatabase", "_mark", "after"),
     ("ledger_db", "LedgerDatabase", "_insert", "after"),
@@ -66,7 +75,7 @@ def _assert_whole(world: World, like: World) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("point", POINTS, ids="-".join)
+@pytest.mark.parametrize("point", WHILE_MADE, ids="-".join)
 def test_a_kill_while_a_world_is_made_is_made_good(
     make_world: MakeWorld, tmp_path: Path, point: tuple[str, str, str, str]
 ) -> None:
@@ -75,7 +84,7 @@ def test_a_kill_while_a_world_is_made_is_made_good(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("point", POINTS, ids="-".join)
+@pytest.mark.parametrize("point", DURING_A_TICK, ids="-".join)
 def test_a_kill_during_a_tick_leaves_the_day_before_or_the_day_after(
     make_world: MakeWorld, tmp_path: Path, point: tuple[str, str, str, str]
 ) -> None:
