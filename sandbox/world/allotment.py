@@ -12,6 +12,7 @@ import numpy as np
 
 from sandbox.world.draws import Draws, Ints
 from sandbox.world.lives import Funnel
+from sandbox.world.repayments import alike
 from sandbox.world.units import DAY, HOUR, MINUTE, NEVER, span
 
 
@@ -26,6 +27,8 @@ class Payments:
     """NEVER unless it is reversed by now."""
     before: Ints
     """What had been paid on the loan before it."""
+    event: Ints
+    """Its row in `payment_events`."""
 
     @property
     def after(self) -> Ints:
@@ -43,22 +46,32 @@ def parts(paid: Ints, lower: Ints, fee: Ints, interest: Ints, principal: Ints) -
 def committed_payments(draws: Draws, funnel: Funnel, as_of: int) -> Payments:
     """Repayments that can be seen at `as_of`, planned and bounced."""
     loans, lives = funnel.loans, funnel.lives
-    planned_loan, slot = np.nonzero(lives.paid_at <= as_of)
-    bounced_loan = np.flatnonzero(lives.bounced_at <= as_of)
-    loan = np.concatenate([planned_loan, bounced_loan])
-    at = np.concatenate([lives.paid_at[planned_loan, slot], lives.bounced_at[bounced_loan]])
-    amount = np.concatenate([lives.paid[planned_loan, slot], lives.bounced[bounced_loan]])
-    undone = np.concatenate([np.full(len(planned_loan), NEVER), lives.unbounced_at[bounced_loan]])
-    order = np.lexsort((at, loan))
-    loan, at, amount, undone = loan[order], at[order], amount[order], undone[order]
+    loan, slot = np.nonzero(lives.paid_at <= as_of)
+    bounced = np.flatnonzero(lives.bounced_at <= as_of)
+    place = np.searchsorted(loan, bounced) + (lives.paid_at[bounced] <= lives.bounced_at[bounced, None]).sum(axis=1)
+    event = np.insert(len(bounced) + np.arange(len(loan)), place, np.arange(len(bounced)))
+    at = np.insert(lives.paid_at[loan, slot], place, lives.bounced_at[bounced])
+    amount = np.insert(lives.paid[loan, slot], place, lives.bounced[bounced])
+    undone = np.insert(np.full(len(loan), NEVER), place, lives.unbounced_at[bounced])
+    loan = np.insert(loan, place, bounced)
 
     committed = _committed_at(draws, loan, loans.person[loan], loans.cycle[loan], at) <= as_of
-    loan, at, amount, undone = loan[committed], at[committed], amount[committed], undone[committed]
+    loan, at, amount, undone, event = (some[committed] for some in (loan, at, amount, undone, event))
     undone = np.where(undone <= as_of, undone, NEVER)
     counts = np.where(undone < NEVER, 0, amount)
     running = np.cumsum(counts) - counts
-    first = np.searchsorted(loan, loan, side="left")
-    return Payments(loan, at, amount, undone, running - running[first] if len(running) else running)
+    starts = np.flatnonzero(loan[1:] != loan[:-1]) + 1
+    first = np.zeros(len(loan), dtype=np.int64)
+    first[starts] = starts
+    first = np.maximum.accumulate(first)
+    return Payments(loan, at, amount, undone, running - running[first], event)
+
+
+def payment_events(funnel: Funnel, as_of: int) -> tuple[Ints, Ints]:
+    """Loan and moment of what was bounced or planned by `as_of`, whether it can be seen or not."""
+    lives = funnel.lives
+    bounced, (loan, slot) = np.flatnonzero(lives.bounced_at <= as_of), np.nonzero(lives.paid_at <= as_of)
+    return np.concatenate([bounced, loan]), np.concatenate([lives.bounced_at[bounced], lives.paid_at[loan, slot]])
 
 
 def _committed_at(draws: Draws, loan: Ints, person: Ints, cycle: Ints, at: Ints) -> Ints:
@@ -76,13 +89,17 @@ def _committed_at(draws: Draws, loan: Ints, person: Ints, cycle: Ints, at: Ints)
     return np.where(late, at + span(draws.uniform("late by", person, cycle, at) / 48), at)
 
 
-def last_touched(payments: Payments, lower: Ints, upper: Ints, disbursed: Ints) -> Ints:
+def last_touched(payments: Payments, product: Ints, lower: Ints, upper: Ints, disbursed: Ints) -> Ints:
     """When each instalment's row last changed, by payment, reversal or disbursement."""
     touched = np.repeat(disbursed[:, None], upper.shape[1], axis=1)
     moment = np.where(payments.reversed_at < NEVER, payments.reversed_at, payments.at)
-    hits = (payments.before[:, None] < upper[payments.loan]) & (payments.after[:, None] > lower[payments.loan])
-    row, instalment = np.nonzero(hits)
-    np.maximum.at(touched, (payments.loan[row], instalment), moment[row])
+    after = payments.after
+    for instalments, rows in alike(product[payments.loan]):
+        loan = payments.loan[rows]
+        hits = payments.before[rows, None] < upper[loan, :instalments]
+        hits &= after[rows, None] > lower[loan, :instalments]
+        row, instalment = np.nonzero(hits)
+        np.maximum.at(touched, (loan[row], instalment), moment[rows[row]])
     return touched
 
 
@@ -93,11 +110,14 @@ def last_payment(payments: Payments, count: int) -> Ints:
     return last
 
 
-def met_at(payments: Payments, upper: Ints, count: int) -> Ints:
+def met_at(payments: Payments, product: Ints, upper: Ints) -> Ints:
     """When each instalment was wholly paid by payments that count; 0 where it is not."""
     met = np.zeros(upper.shape, dtype=np.int64)
-    hits = (payments.before[:, None] < upper[payments.loan]) & (payments.after[:, None] >= upper[payments.loan])
-    hits &= (payments.reversed_at >= NEVER)[:, None]
-    row, instalment = np.nonzero(hits)
-    np.maximum.at(met, (payments.loan[row], instalment), payments.at[row])
+    after, counts = payments.after, payments.reversed_at >= NEVER
+    for instalments, rows in alike(product[payments.loan]):
+        loan = payments.loan[rows]
+        hits = payments.before[rows, None] < upper[loan, :instalments]
+        hits &= (after[rows, None] >= upper[loan, :instalments]) & counts[rows, None]
+        row, instalment = np.nonzero(hits)
+        np.maximum.at(met, (loan[row], instalment), payments.at[rows[row]])
     return met

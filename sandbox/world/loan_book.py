@@ -22,7 +22,7 @@ from sandbox.world.lives import Applications, Funnel
 from sandbox.world.loan_transactions import transaction_table
 from sandbox.world.people import People
 from sandbox.world.repayments import NEVER_DAY, local_day
-from sandbox.world.units import DAY, HOUR, LEDGER_TIME, NEVER, dates, decimals, ranks, text, times
+from sandbox.world.units import DAY, HOUR, LEDGER_TIME, NEVER, dates, decimals, in_order, ranks, text, times
 
 SUBMITTED, APPROVED, ACTIVE, WITHDRAWN, REJECTED = 100, 200, 300, 400, 500
 CLOSED, WRITTEN_OFF, OVERPAID = 600, 601, 700
@@ -82,7 +82,7 @@ def make_loan_book(
     npa_at = (unmet_due + NPA_AFTER_DPD + 1) * DAY + (2 - markets.UTC_OFFSET_HOURS[loans.market]) * HOUR
     is_npa = active & (days_past_due > NPA_AFTER_DPD)
 
-    touched = last_touched(payments, lower, upper, loans.disbursed)
+    touched = last_touched(payments, loans.product, lower, upper, loans.disbursed)
     touched = np.where((written_off[:, None] & (upper > paid[:, None])), lives.written_off_at[:, None], touched)
     recovered_seen = lives.recovered_at <= as_of
     recovered = np.where(recovered_seen, lives.recovered, 0).sum(axis=1)
@@ -91,7 +91,7 @@ def make_loan_book(
     )
     loan_modified = np.maximum(loan_modified, last_payment(payments, len(loans)))
     loan_modified = np.where(is_npa, np.maximum(loan_modified, npa_at), loan_modified)
-    last_payment_day = local_day(met_at(payments, upper, len(loans)), loans.market[:, None])
+    last_payment_day = local_day(met_at(payments, loans.product, upper), loans.market[:, None])
     principal_left = loans.principal - parts_paid[2].sum(axis=1)
     state = _LoanState(
         status=np.where(written_off, WRITTEN_OFF, np.where(closed, np.where(paid > total, OVERPAID, CLOSED), ACTIVE)),
@@ -236,9 +236,10 @@ def _schedule_table(
     written_off: Bools,
 ) -> pa.Table:
     loans, lives = funnel.loans, funnel.lives
-    loan, instalment = np.nonzero((lives.due_day < NEVER_DAY) & out[:, None])
-    order = np.lexsort((instalment, loans.person[loan], loans.disbursed[loan]))
-    loan, instalment = loan[order], instalment[order]
+    order = in_order(loans.disbursed, loans.person)
+    order = order[out[order]]
+    loan, instalment = np.nonzero(lives.due_day[order] < NEVER_DAY)
+    loan = order[loan]
     cell = (loan, instalment)
     disbursed_day = local_day(loans.disbursed, loans.market)
     previous = np.where(instalment == 0, disbursed_day[loan], lives.due_day[loan, np.maximum(instalment - 1, 0)])

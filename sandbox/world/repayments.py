@@ -9,6 +9,7 @@ so everything follows from how much has been paid in all.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, TypeVar
 
@@ -29,7 +30,7 @@ _PAYS_IN_TIME, _PAYS_A_WEEK_LATE, _PAYS_A_MONTH_LATE, _PAYS_IN_PARTS = 0, 1, 2, 
 _PAYS_NOTHING, _PAYS_A_PART, _PAYS_VERY_LATE = 4, 5, 6
 
 _AT_ONCE = 20_000
-"""Loans planned together: what bounds the memory of matrices."""
+"""Rows taken together: their matrices stay in the processor's cache."""
 _SETTLED_IN_A_BATCH = 0.08
 """Payments that a mobile-money operator settles together, shortly before 18:00 UTC."""
 _WAYS_TO_PAY = (0.58, 0.22, 0.06, 0.14)
@@ -100,17 +101,23 @@ def local_day(moments: Ints, market: Ints) -> Ints:
     return days
 
 
+def alike(product: Ints) -> Iterator[tuple[int, Ints]]:
+    """Some rows after the other of those whose products have so many instalments: matrices as wide as that do for them."""
+    count = np.array([p.instalments for p in markets.PRODUCTS], dtype=np.int64)[product]
+    for instalments in sorted({p.instalments for p in markets.PRODUCTS}):
+        rows = np.flatnonzero(count == instalments)
+        for at in range(0, len(rows), _AT_ONCE):
+            yield instalments, rows[at : at + _AT_ONCE]
+
+
 def plan_lives(draws: Draws, loans: Loans, died: Ints, defaults: Bools) -> Lives:
     """The life of each loan. `died` (microseconds) stops payments; `defaults` says who will not pay in time."""
     lives = _no_lives(len(loans))
-    count = np.array([p.instalments for p in markets.PRODUCTS], dtype=np.int64)[loans.product]
-    for instalments in sorted({p.instalments for p in markets.PRODUCTS}):
-        alike = np.flatnonzero(count == instalments)
-        for rows in (alike[at : at + _AT_ONCE] for at in range(0, len(alike), _AT_ONCE)):
-            life = _plan(draws, take_rows(loans, rows), instalments, died[rows], defaults[rows])
-            for name, planned in vars(life).items():
-                whole = getattr(lives, name)
-                whole[(rows, slice(planned.shape[1])) if planned.ndim > 1 else rows] = planned
+    for instalments, rows in alike(loans.product):
+        life = _plan(draws, take_rows(loans, rows), instalments, died[rows], defaults[rows])
+        for name, planned in vars(life).items():
+            whole = getattr(lives, name)
+            whole[(rows, slice(planned.shape[1])) if planned.ndim > 1 else rows] = planned
     return lives
 
 

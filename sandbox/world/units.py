@@ -46,8 +46,8 @@ def decimals(amounts: Ints, present: Bools | None = None) -> pa.Array:
     words = np.empty((len(amounts), 2), dtype=np.int64)
     words[:, 0] = amounts
     words[:, 1] = amounts >> 63
-    column = pa.Array.from_buffers(MONEY, len(amounts), [None, pa.py_buffer(words)])
-    return column if present is None else keep(column, present)
+    valid = None if present is None else pa.py_buffer(np.packbits(present, bitorder="little"))
+    return pa.Array.from_buffers(MONEY, len(amounts), [valid, pa.py_buffer(words)])
 
 
 def keep(column: pa.Array, present: Bools) -> pa.Array:
@@ -87,6 +87,8 @@ def pick(which: NDArray[np.int64], *columns: pa.Array | str | None) -> pa.Array:
     """Row by row the column that `which` names; a text or None stands for a constant column."""
     if not len(which):
         return pa.array([], pa.string())
+    if not any(isinstance(c, pa.Array | pa.ChunkedArray) for c in columns):
+        return pa.array(columns, pa.string()).take(pa.array(which))
     whole = [
         c if isinstance(c, pa.Array | pa.ChunkedArray) else pa.repeat(pa.scalar(c, pa.string()), len(which))
         for c in columns
@@ -94,9 +96,21 @@ def pick(which: NDArray[np.int64], *columns: pa.Array | str | None) -> pa.Array:
     return pc.choose(pa.array(which), *whole)
 
 
+def in_order(moments: Ints, *tie_breakers: Ints) -> Ints:
+    """The rows in the order of moments, as np.lexsort gives them; few of which are alike, and are sorted twice."""
+    order = np.argsort(moments)
+    ordered = moments[order]
+    again = np.flatnonzero(ordered[1:] == ordered[:-1])
+    if len(again):
+        places = np.union1d(again, again + 1)
+        tied = np.sort(order[places])
+        order[places] = tied[np.lexsort(tuple(key[tied] for key in (*reversed(tie_breakers), moments)))]
+    return order
+
+
 def ranks(moments: Ints, *tie_breakers: Ints) -> Ints:
     """The place of each row in the order of moments, from 0: ids that grow as rows are made."""
-    order = np.lexsort((*reversed(tie_breakers), moments))
+    order = in_order(moments, *tie_breakers)
     places = np.empty(len(order), dtype=np.int64)
     places[order] = np.arange(len(order), dtype=np.int64)
     return places
