@@ -14,12 +14,12 @@ from sandbox.world.draws import Draws, Ints
 from sandbox.world.lives import Funnel
 from sandbox.world.people import People
 from sandbox.world.repayments import local_day
-from sandbox.world.units import DAY, LEDGER_TIME, MINUTE, NEVER, UNIT, dates, decimals, ranks, span, text, times
+from sandbox.world.units import DAY, LEDGER_TIME, MINUTE, NEVER, UNIT, dates, decimals, in_order, ranks, span, text, times
 
 DEPOSIT, WITHDRAWAL = 1, 2
 _PERIOD_DAYS = 30
-_AT_ONCE = 50_000
-"""Holders whose months are drawn together: what bounds the memory."""
+_AT_ONCE = 5_000
+"""Holders whose months are drawn together: they stay in the processor's cache."""
 
 
 def make_savings(draws: Draws, people: People, funnel: Funnel, clients: Clients, as_of: int) -> dict[str, pa.Table]:
@@ -34,11 +34,11 @@ def make_savings(draws: Draws, people: People, funnel: Funnel, clients: Clients,
     some = (holder[at : at + _AT_ONCE] for at in range(0, len(holder), _AT_ONCE))
     moves = [_loan_moves(draws, funnel), *(_income_moves(draws, people, opened, part, as_of) for part in some)]
     person, at, kind, amount = (np.concatenate(column) for column in zip(*moves, strict=True))
-    seen = (at <= as_of) & (amount > 0) & (at < people.died[person] + 5 * DAY)
-    person, at, kind, amount = person[seen], at[seen], kind[seen], amount[seen]
-    order = np.lexsort((kind, person, at))
-    person, at, kind, amount = person[order], at[order], kind[order], amount[order]
-    by_account = np.argsort(account[person], kind="stable")
+    rows = np.flatnonzero((at <= as_of) & (amount > 0) & (at < people.died[person] + 5 * DAY))
+    rows = rows[in_order(at[rows], person[rows], kind[rows])]
+    person, at, kind, amount = person[rows], at[rows], kind[rows], amount[rows]
+    places = np.arange(len(person), dtype=np.int64)
+    by_account = np.sort(account[person] * len(person) + places) % max(len(person), 1)
     signed = np.where(kind == DEPOSIT, amount, -amount)[by_account]
     running = np.cumsum(signed)
     owner = person[by_account]
@@ -62,7 +62,7 @@ def make_savings(draws: Draws, people: People, funnel: Funnel, clients: Clients,
     )
     transactions = pa.table(
         {
-            "id": pa.array(np.arange(1, len(person) + 1, dtype=np.int64)),
+            "id": pa.array(places + 1),
             "savings_account_id": pa.array(account[person]),
             "transaction_type_enum": pa.array(kind),
             "is_reversed": pa.array(np.zeros(len(person), dtype=bool)),
@@ -94,11 +94,11 @@ def _loan_moves(draws: Draws, funnel: Funnel) -> Moves:
 def _income_moves(draws: Draws, people: People, opened: Ints, holder: Ints, as_of: int) -> Moves:
     """In some months money comes from elsewhere, once in a while a large sum, and most goes out again."""
     periods = int((as_of - int(opened[holder].min())) // (_PERIOD_DAYS * DAY)) + 1
-    person, period = (grid.ravel() for grid in np.meshgrid(holder, np.arange(periods, dtype=np.int64), indexing="ij"))
-    keys = (person, period)
-    due = opened[person] + span((period + draws.uniform("income day", *keys)) * _PERIOD_DAYS)
-    comes = np.flatnonzero((due <= as_of) & draws.chance("income", 0.35, *keys))
-    person, period, due = person[comes], period[comes], due[comes]
+    row, period = np.nonzero(draws.chance("income", 0.35, holder[:, None], np.arange(periods, dtype=np.int64)))
+    person = holder[row]
+    due = opened[person] + span((period + draws.uniform("income day", person, period)) * _PERIOD_DAYS)
+    past = due <= as_of
+    person, period, due = person[past], period[past], due[past]
     keys = (person, period)
     market = people.market[person]
     unit = markets.MINOR_UNIT[market]

@@ -8,6 +8,7 @@ for what does not happen.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import cache
 
 import numpy as np
 import pyarrow as pa
@@ -68,8 +69,30 @@ def dates(days: Ints) -> pa.Array:
 
 def iso(moments: Ints) -> pa.Array:
     """Microseconds as ISO 8601 text with milliseconds and Z; NEVER is null."""
-    words = pc.cast(times(moments).cast(pa.timestamp("ms"), safe=False), pa.string())
-    return join(pc.binary_replace_slice(words, 10, 11, "T"), "Z")
+    present = moments < NEVER
+    day, within = np.divmod(moments[present], DAY)
+    minute, rest = np.divmod(within, MINUTE)
+    first = int(day.min(initial=0))
+    words = np.empty(len(day), dtype=[("day", "S10"), ("minute", "S6"), ("rest", "S8")])
+    words["day"] = np.arange(first, day.max(initial=first) + 1).astype("datetime64[D]").astype("S10")[day - first]
+    words["minute"] = _minutes()[minute]
+    words["rest"] = _milliseconds()[rest // 1000]
+    ends = np.zeros(len(moments) + 1, dtype=np.int32)
+    np.cumsum(present * np.int32(words.itemsize), out=ends[1:])
+    valid = np.packbits(present, bitorder="little")
+    return pa.Array.from_buffers(pa.string(), len(moments), [pa.py_buffer(part) for part in (valid, ends, words)])
+
+
+@cache
+def _minutes() -> NDArray[np.bytes_]:
+    """Each minute of a day as it stands in ISO 8601."""
+    return np.array([f"T{minute // 60:02}:{minute % 60:02}".encode() for minute in range(DAY // MINUTE)])
+
+
+@cache
+def _milliseconds() -> NDArray[np.bytes_]:
+    """Each millisecond of a minute, likewise."""
+    return np.array([f":{ms // 1000:02}.{ms % 1000:03}Z".encode() for ms in range(MINUTE // 1000)])
 
 
 def text(numbers: Ints, width: int = 0) -> pa.Array:
@@ -97,10 +120,19 @@ def pick(which: NDArray[np.int64], *columns: pa.Array | str | None) -> pa.Array:
 
 
 def in_order(moments: Ints, *tie_breakers: Ints) -> Ints:
-    """The rows in the order of moments, as np.lexsort gives them; few of which are alike, and are sorted twice."""
-    order = np.argsort(moments)
-    ordered = moments[order]
-    again = np.flatnonzero(ordered[1:] == ordered[:-1])
+    """The rows in the order of moments, as np.lexsort gives them, for moments most of which are unlike.
+
+    One sort of numbers that hold the moment, cut to the bits there are, and the row; then those alike are sorted.
+    """
+    count = len(moments)
+    if not count:
+        return np.empty(0, dtype=np.int64)
+    bits = count.bit_length()
+    since_first = moments - moments.min()
+    cut = max(0, int(since_first.max()).bit_length() + bits - 63)
+    packed = np.sort(since_first >> cut << bits | np.arange(count, dtype=np.int64))
+    order: Ints = packed & ((1 << bits) - 1)
+    again = np.flatnonzero(packed[1:] >> bits == packed[:-1] >> bits)
     if len(again):
         places = np.union1d(again, again + 1)
         tied = np.sort(order[places])
