@@ -63,6 +63,8 @@ def _numbers(keys: pa.ChunkedArray) -> Ints:
 
 def _differ(earlier: pa.ChunkedArray, later: pa.ChunkedArray) -> Bools:
     """Where two columns differ; an absent value is like an absent one."""
+    if earlier.equals(later):
+        return np.zeros(len(later), dtype=bool)
     unlike = pc.not_equal(earlier, later)
     if earlier.null_count or later.null_count:
         unlike = pc.if_else(

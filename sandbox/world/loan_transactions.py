@@ -100,9 +100,7 @@ def _kept(ids: Ints, deleted: Ints) -> Ints:
     return row[row >= 0]
 
 
-def _portions(
-    payments: Payments, product: Ints, lower: Ints, owed: tuple[Ints, Ints, Ints]
-) -> tuple[list[Ints], Ints]:
+def _portions(payments: Payments, product: Ints, lower: Ints, owed: tuple[Ints, Ints, Ints]) -> tuple[list[Ints], Ints]:
     """By payment (`product` and matrices are by loan): what of it went to fee, interest and principal, and the principal that is paid after it."""
     portions, principal = np.zeros((len(owed), len(payments.loan)), dtype=np.int64), np.zeros_like(payments.loan)
     for instalments, rows in alike(product[payments.loan]):

@@ -14,7 +14,20 @@ from sandbox.world.draws import Draws, Ints
 from sandbox.world.lives import Funnel
 from sandbox.world.people import People
 from sandbox.world.repayments import local_day
-from sandbox.world.units import DAY, LEDGER_TIME, MINUTE, NEVER, UNIT, dates, decimals, in_order, ranks, span, text, times
+from sandbox.world.units import (
+    DAY,
+    LEDGER_TIME,
+    MINUTE,
+    NEVER,
+    UNIT,
+    dates,
+    decimals,
+    in_order,
+    ranks,
+    span,
+    text,
+    times,
+)
 
 DEPOSIT, WITHDRAWAL = 1, 2
 _PERIOD_DAYS = 30

@@ -6,6 +6,7 @@ What belongs here: one function for each identifier, from what is true and a sty
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -15,7 +16,7 @@ import pyarrow.compute as pc
 from sandbox.world import markets
 from sandbox.world.draws import Draws, Ints
 from sandbox.world.people import People
-from sandbox.world.units import join, pick, text
+from sandbox.world.units import by_style, join, text
 
 # styles of a name
 AS_IT_IS, SWAPPED, DROPPED, DOUBLED, LOWER, UPPER, SPACED, PLAIN, EMOJI = range(9)
@@ -80,29 +81,40 @@ def last_names(people: People, person: Ints, style: Ints) -> pa.Array:
 def phones(people: People, person: Ints, key: Ints, style: Ints) -> pa.Array:
     """The number with the given key (see `People.phone`), each in its style."""
     market = people.market[person]
-    national = markets.national_numbers(market, key)
-    code = pa.array(markets.COUNTRY_CODES).take(pa.array(market))
-    trunk = pa.array(["0", "0", "", ""]).take(pa.array(market))
-    e164 = join("+", code, national)
-    local = join(trunk, national)
-    tail = pc.utf8_slice_codeunits(local, -7)
-    head = pc.utf8_slice_codeunits(local, 0, -7)
-    spaced = pc.binary_join_element_wise(
-        head, pc.utf8_slice_codeunits(tail, 0, 3), pc.utf8_slice_codeunits(tail, 3), " "
+
+    def spelt(style: int, rows: Ints) -> pa.Array:
+        national = markets.national_numbers(market[rows], key[rows])
+        code = pa.array(markets.COUNTRY_CODES).take(pa.array(market[rows]))
+        local = join(pa.array(["0", "0", "", ""]).take(pa.array(market[rows])), national)
+        return _PHONES[style](code, national, local)
+
+    return by_style(style, len(_PHONES), spelt)
+
+
+def _spaced(number: pa.Array) -> pa.Array:
+    tail = pc.utf8_slice_codeunits(number, -7)
+    parts = (
+        pc.utf8_slice_codeunits(number, 0, -7),
+        pc.utf8_slice_codeunits(tail, 0, 3),
+        pc.utf8_slice_codeunits(tail, 3),
     )
-    dashed = join("+", code, "-", pc.utf8_slice_codeunits(national, 0, -7), "-", tail)
-    return pick(
-        style,
-        e164,
-        local,
-        spaced,
-        join(code, national),
-        join("00", code, national),
-        dashed,
-        pc.utf8_slice_codeunits(local, 0, -4),
-        None,
-        "N/A",
-    )
+    return pc.binary_join_element_wise(*parts, " ")
+
+
+_PHONES: tuple[Callable[[pa.Array, pa.Array, pa.Array], pa.Array], ...] = (
+    lambda code, national, _: join("+", code, national),
+    lambda _, __, local: local,
+    lambda _, __, local: _spaced(local),
+    lambda code, national, _: join(code, national),
+    lambda code, national, _: join("00", code, national),
+    lambda code, national, local: join(
+        "+", code, "-", pc.utf8_slice_codeunits(national, 0, -7), "-", pc.utf8_slice_codeunits(local, -7)
+    ),
+    lambda _, __, local: pc.utf8_slice_codeunits(local, 0, -4),
+    lambda _, __, local: pa.nulls(len(local), pa.string()),
+    lambda _, __, local: pa.repeat("N/A", len(local)),
+)
+"""How each style writes a number: from country code, national number, and the number as it is dialled at home."""
 
 
 def phone_styles(draws: Draws, stream: str, *keys: Ints) -> Ints:
@@ -113,19 +125,23 @@ def phone_styles(draws: Draws, stream: str, *keys: Ints) -> Ints:
 def emails(people: People, person: Ints, style: Ints) -> pa.Array:
     """The mailbox of `people.email`, each in its style; null for who has none."""
     box = people.email[person]
-    holder = np.maximum(box, 0)
-    first = _slugs(False).take(pa.array(people.first_name[holder]))
-    last = _slugs(True).take(pa.array(people.last_name[holder]))
-    domain = pa.array(_DOMAINS).take(pa.array(holder % len(_DOMAINS)))
-    local = join(first, ".", last, text(holder))
-    address = join(local, "@", domain)
-    styled = pick(
-        np.where(box < 0, NO_MAIL, style),
-        address,
-        pc.utf8_upper(address),
-        join(" ", address),
-        join(local, ".", domain),
-        None,
-        join(local, "x@", domain),
-    )
-    return styled
+
+    def spelt(style: int, rows: Ints) -> pa.Array:
+        holder = box[rows]
+        first = _slugs(False).take(pa.array(people.first_name[holder]))
+        last = _slugs(True).take(pa.array(people.last_name[holder]))
+        domain = pa.array(_DOMAINS).take(pa.array(holder % len(_DOMAINS)))
+        return _MAILS[style](join(first, ".", last, text(holder)), domain)
+
+    return by_style(np.where(box < 0, NO_MAIL, style), len(_MAILS), spelt)
+
+
+_MAILS: tuple[Callable[[pa.Array, pa.Array], pa.Array], ...] = (
+    lambda local, domain: join(local, "@", domain),
+    lambda local, domain: pc.utf8_upper(join(local, "@", domain)),
+    lambda local, domain: join(" ", local, "@", domain),
+    lambda local, domain: join(local, ".", domain),
+    lambda local, _: pa.nulls(len(local), pa.string()),
+    lambda local, domain: join(local, "x@", domain),
+)
+"""How each style writes an address."""

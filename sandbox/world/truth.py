@@ -111,15 +111,18 @@ def contactability_table(
     ]
     alive = [live_contact, live_client, np.ones(len(responses.person), dtype=bool)]
 
+    numbers = 2 + max(int(column.max(initial=0)) for holder in holders for column in holder[1:])
+
     def reached(flagged: Bools, phone: bool = True, email: bool = True, of: int = 0) -> Bools:
         """Persons with a live record that shares a number or mailbox with a flagged record `of` a holder, and the flagged."""
         found = _any_of(count, holders[of][0], flagged)
         for wanted, place in ((phone, 1), (email, 2)):
-            keys = holders[of][place][flagged]
-            keys = keys[keys >= 0]
-            for holder, here in zip(holders, alive, strict=True):
-                if wanted:
-                    found |= _any_of(count, holder[0], here & np.isin(holder[place], keys) & (holder[place] >= 0))
+            if wanted:
+                is_flagged = np.zeros(numbers, dtype=bool)
+                is_flagged[holders[of][place][flagged]] = True
+                is_flagged[-1] = False  # of those without
+                for holder, here in zip(holders, alive, strict=True):
+                    found |= _any_of(count, holder[0], here & is_flagged[holder[place]])
         return found
 
     fraud, deceased = reached(contacts.is_fraud), reached(contacts.is_deceased)

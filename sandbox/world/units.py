@@ -7,6 +7,7 @@ for what does not happen.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
 
@@ -117,6 +118,14 @@ def pick(which: NDArray[np.int64], *columns: pa.Array | str | None) -> pa.Array:
         for c in columns
     ]
     return pc.choose(pa.array(which), *whole)
+
+
+def by_style(style: Ints, count: int, spelt: Callable[[int, Ints], pa.Array]) -> pa.Array:
+    """Row by row the text of its style, of `count` styles: `spelt` is asked for the rows of one after the other."""
+    rows = [np.flatnonzero(style == each) for each in range(count)]
+    back = np.empty(len(style), dtype=np.int64)
+    back[np.concatenate(rows)] = np.arange(len(style))
+    return pa.concat_arrays([spelt(each, some) for each, some in enumerate(rows)]).take(pa.array(back))
 
 
 def in_order(moments: Ints, *tie_breakers: Ints) -> Ints:
