@@ -21,7 +21,7 @@ from sandbox.world.ledger_schema import MARKER, described, index_statements
 from sandbox.world.ledger_values import batches, for_sqlite
 
 _BATCH = 50_000
-_SETTINGS = ("journal_mode = OFF", "synchronous = OFF", "locking_mode = EXCLUSIVE", "cache_size = -262144")
+_SETTINGS = ("journal_mode = OFF", "synchronous = OFF", "locking_mode = EXCLUSIVE", "cache_size = -65536")
 """Worth nothing after a crash, which leaves a draft that the next attempt removes."""
 
 
