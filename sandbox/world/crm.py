@@ -138,11 +138,9 @@ def deal_table(draws: Draws, people: People, funnel: Funnel, contacts: Contacts,
     stage = np.select(reached, list(range(len(reached))), len(reached))
     nonsense = (stage <= 1) & (approved < NEVER) & draws.chance("amount nonsense", 0.03, *keys)
     amount = np.where(nonsense, 2, np.where(approved < NEVER, 0, 1))
-    product = np.array([f"{p.short_name}" for p in markets.PRODUCTS])[made.product[rows]]
+    product = pa.array([p.short_name for p in markets.PRODUCTS]).take(pa.array(made.product[rows]))
     link = (loan_id[rows] >= 0) & (draws.chance("loan link", 0.98, *keys) | (disbursed < NEVER))
-    title = join(
-        pa.array(product), " ", pa.array(markets.MARKETS).take(pa.array(market)), " ", text(made.cycle[rows] + 1)
-    )
+    title = join(product, " ", pa.array(markets.MARKETS).take(pa.array(market)), " ", text(made.cycle[rows] + 1))
     identity = text(application_ids(made)[rows])
     return pa.table(
         {
@@ -155,7 +153,7 @@ def deal_table(draws: Draws, people: People, funnel: Funnel, contacts: Contacts,
             "dealname": title,
             "contact_id": text(contacts.id[contacts.of_person[person]]),
             "ledger_loan_id": keep(text(loan_id[rows]), link),
-            "loan_product": pa.array(product),
+            "loan_product": product,
             "country": pa.array(markets.MARKETS).take(pa.array(market)),
             "deal_currency_code": pa.array(markets.CURRENCIES).take(pa.array(market)),
             "dealstage": pick(

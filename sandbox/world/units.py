@@ -47,7 +47,7 @@ def decimals(amounts: Ints, present: Bools | None = None) -> pa.Array:
     """Money as DECIMAL(19,6), exact; absent where `present` is false."""
     words = np.empty((len(amounts), 2), dtype=np.int64)
     words[:, 0] = amounts
-    words[:, 1] = amounts >> 63
+    np.right_shift(amounts, 63, out=words[:, 1])
     valid = None if present is None else pa.py_buffer(np.packbits(present, bitorder="little"))
     return pa.Array.from_buffers(MONEY, len(amounts), [valid, pa.py_buffer(words)])
 
