@@ -12,10 +12,9 @@ from sandbox.world.changes import KEYS
 
 MARKER = "sandbox_world"
 """The table whose only row says which world at which moment the ledger holds."""
-CURSOR = "last_modified_on_utc"
-BITS = frozenset({"completed_derived"})
+_BITS = frozenset({"completed_derived"})
 """Booleans that Fineract keeps as BIT(1) in MySQL; the others are TINYINT(1)."""
-_INDEXED = (CURSOR, "loan_id", "client_id", "savings_account_id")
+_INDEXED = ("last_modified_on_utc", "loan_id", "client_id", "savings_account_id")
 
 
 def index_statements(table: sa.Table) -> list[str]:
@@ -45,7 +44,7 @@ def _sql_type(field: pa.Field) -> sa.types.TypeEngine[Any]:
     if pa.types.is_date(kind):
         return sa.Date().with_variant(sa.Text(), "sqlite")
     if pa.types.is_boolean(kind):
-        in_mysql = mysql.BIT(1) if field.name in BITS else mysql.TINYINT(1)
+        in_mysql = mysql.BIT(1) if field.name in _BITS else mysql.TINYINT(1)
         return sa.Boolean().with_variant(in_mysql, *_MYSQL)
     if pa.types.is_integer(kind):
         return sa.BigInteger().with_variant(sa.Integer(), "sqlite")

@@ -9,16 +9,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from adbc_driver_sqlite import dbapi
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateTable
 
 from lendloop.errors import ConfigurationError
 from sandbox.world.ledger_schema import MARKER, described, index_statements
 from sandbox.world.ledger_values import batches, for_sqlite
+
+if TYPE_CHECKING:
+    from adbc_driver_sqlite.dbapi import Cursor
 
 _BATCH = 50_000
 _SETTINGS = ("journal_mode = OFF", "synchronous = OFF", "locking_mode = EXCLUSIVE", "cache_size = -65536")
@@ -30,6 +32,8 @@ def write_new(file: Path, tables: Iterable[tuple[str, pa.Table]], marker: Mappin
 
     Raises ConfigurationError when it can't be written.
     """
+    from adbc_driver_sqlite import dbapi  # its import costs what opening a world that is there does
+
     draft = file.with_name(f"{file.name}.draft")
     draft.unlink(missing_ok=True)
     try:
@@ -45,7 +49,7 @@ def write_new(file: Path, tables: Iterable[tuple[str, pa.Table]], marker: Mappin
     draft.replace(file)
 
 
-def _write(cursor: dbapi.Cursor, name: str, table: pa.Table) -> None:
+def _write(cursor: Cursor, name: str, table: pa.Table) -> None:
     in_sql = described(name, table.schema)
     cursor.execute(str(CreateTable(in_sql).compile(dialect=sqlite.dialect())))
     for batch in batches(table, _BATCH):
@@ -54,5 +58,5 @@ def _write(cursor: dbapi.Cursor, name: str, table: pa.Table) -> None:
         cursor.execute(statement)
 
 
-def _mark(cursor: dbapi.Cursor, marker: Mapping[str, Any]) -> None:
+def _mark(cursor: Cursor, marker: Mapping[str, Any]) -> None:
     cursor.execute(f"INSERT INTO {MARKER} (state) VALUES (?)", (json.dumps(dict(marker)),))
