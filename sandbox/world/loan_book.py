@@ -124,10 +124,12 @@ def make_loan_book(
     )
 
     def others() -> Iterator[tuple[str, pa.Table]]:
+        nonlocal met, last_payment_day, touched
         yield (
             "m_loan_repayment_schedule",
             _schedule_table(funnel, id_of_loan, parts_paid, met, last_payment_day, touched, out, written_off),
         )
+        del met, last_payment_day, touched  # large, and memory is scarcest with the transactions
         yield "m_loan_arrears_aging", _arrears_table(funnel, id_of_loan, parts_paid, active, today)
         left = total - paid
         yield (

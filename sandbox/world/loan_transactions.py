@@ -51,6 +51,7 @@ def transaction_table(
     fee, interest, principal = (column(portion[i], 0, lost_parts[i], 0) for i in range(len(owed)))
     has_portions = (kind == REPAYMENT) | (kind == WRITE_OFF)
     balance = column(loans.principal[at_loan] - principal_after, loans.principal[disbursed], 0, 0)
+    del portion, principal_after
     market = loans.market[loan]
     return pa.table(
         {
