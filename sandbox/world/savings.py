@@ -44,21 +44,8 @@ def make_savings(draws: Draws, people: People, funnel: Funnel, clients: Clients,
     account = np.full(len(people), -1, dtype=np.int64)
     account[holder] = 1 + ranks(opened[holder], holder)
 
-    some = (holder[at : at + _AT_ONCE] for at in range(0, len(holder), _AT_ONCE))
-    moves = [_loan_moves(draws, funnel), *(_income_moves(draws, people, opened, part, as_of) for part in some)]
-    person, at, kind, amount = (np.concatenate(column) for column in zip(*moves, strict=True))
-    rows = np.flatnonzero((at <= as_of) & (amount > 0) & (at < people.died[person] + 5 * DAY))
-    rows = rows[in_order(at[rows], person[rows], kind[rows])]
-    person, at, kind, amount = person[rows], at[rows], kind[rows], amount[rows]
-    places = np.arange(len(person), dtype=np.int64)
-    by_account = np.sort(account[person] * len(person) + places) % max(len(person), 1)
-    signed = np.where(kind == DEPOSIT, amount, -amount)[by_account]
-    running = np.cumsum(signed)
-    owner = person[by_account]
-    starts = np.flatnonzero(np.r_[True, owner[1:] != owner[:-1]]) if len(owner) else np.empty(0, dtype=np.int64)
-    base = np.repeat((running - signed)[starts], np.diff(np.r_[starts, len(owner)]))
-    balance = np.empty(len(person), dtype=np.int64)
-    balance[by_account] = running - base
+    person, at, kind, amount = _moves(draws, people, funnel, opened, holder, as_of)
+    balance = _balances(account[person], np.where(kind == DEPOSIT, amount, -amount))
 
     holder = holder[np.argsort(account[holder])]
     market = people.market[holder]
@@ -75,7 +62,7 @@ def make_savings(draws: Draws, people: People, funnel: Funnel, clients: Clients,
     )
     transactions = pa.table(
         {
-            "id": pa.array(places + 1),
+            "id": pa.array(np.arange(1, len(person) + 1, dtype=np.int64)),
             "savings_account_id": pa.array(account[person]),
             "transaction_type_enum": pa.array(kind),
             "is_reversed": pa.array(np.zeros(len(person), dtype=bool)),
@@ -90,6 +77,32 @@ def make_savings(draws: Draws, people: People, funnel: Funnel, clients: Clients,
 
 
 Moves = tuple[Ints, Ints, Ints, Ints]
+"""Person, moment, kind and amount."""
+
+
+def _moves(draws: Draws, people: People, funnel: Funnel, opened: Ints, holder: Ints, as_of: int) -> Moves:
+    """What went in and out by `as_of`, in the order of time."""
+    some = (holder[at : at + _AT_ONCE] for at in range(0, len(holder), _AT_ONCE))
+    moves = [_loan_moves(draws, funnel), *(_income_moves(draws, people, opened, part, as_of) for part in some)]
+    person, at, kind, amount = (np.concatenate(column) for column in zip(*moves, strict=True))
+    del moves
+    rows = np.flatnonzero((at <= as_of) & (amount > 0) & (at < people.died[person] + 5 * DAY))
+    rows = rows[in_order(at[rows], person[rows], kind[rows])]
+    return person[rows], at[rows], kind[rows], amount[rows]
+
+
+def _balances(account: Ints, amount: Ints) -> Ints:
+    """What is in the account after each amount; `account` counts from 0 or more."""
+    count = len(account)
+    order = np.sort(account * count + np.arange(count, dtype=np.int64)) % max(count, 1)
+    running = np.cumsum(amount[order])
+    owner = account[order]
+    starts = np.flatnonzero(np.r_[True, owner[1:] != owner[:-1]]) if count else np.empty(0, dtype=np.int64)
+    before = running[starts] - amount[order[starts]]
+    running -= np.repeat(before, np.diff(np.r_[starts, count]))
+    balance = np.empty(count, dtype=np.int64)
+    balance[order] = running
+    return balance
 
 
 def _loan_moves(draws: Draws, funnel: Funnel) -> Moves:
