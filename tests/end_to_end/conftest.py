@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from lendloop.home import Home
-from lendloop.project import load_manifest, publishable_tables
-from lendloop.publish import read_catalog, write_views
+from lendloop.settings import load_settings
+from lendloop.zones import follow_home
 from tests.end_to_end.installation import Installation, Kept, installed, keep, kept
 from tests.end_to_end.killing import TWIN_CUSTOMERS, TWIN_DAYS, lenders
 from tests.once import once
@@ -48,9 +48,9 @@ def after_first_pass(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _copy_of(original: Path, folder: Path) -> Iterator[Installation]:
     """The installation of `after_first_pass` and its lender, moved on to `folder`."""
     shutil.copytree(original, folder, dirs_exist_ok=True)
-    home = Home(folder / "home")
-    write_views(home, read_catalog(home), publishable_tables(load_manifest(home)))
-    copy_state(original / "home", home.root)
+    home = folder / "home"
+    follow_home(load_settings(LENDLOOP_HOME=home))
+    copy_state(original / "home", home)
     with installed(folder, CUSTOMERS) as installation:
         installation.report = json.loads((folder / "report.json").read_text())
         yield installation
