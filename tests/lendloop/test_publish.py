@@ -206,7 +206,9 @@ def test_a_home_that_was_moved_or_copied_reads_its_own_files(
     for there in (copied, moved):
         assert read(there, "select count(*) from trusted.fct_loan") == [(11,)]
         with duckdb.connect(str(there.contacts), read_only=True) as connection:
-            assert connection.execute("from contacts.contacts.customer_contact").fetchall() == [("p1", "+2348031234567")]
+            assert connection.execute("from contacts.contacts.customer_contact").fetchall() == [
+                ("p1", "+2348031234567")
+            ]
         [found] = check_published(load_settings(LENDLOOP_HOME=there.root))
         assert found.state == "ok"
     retired = [path for path in read_catalog(moved).retired if (moved.root / path).exists()]
