@@ -16,7 +16,6 @@ from governance.promotion import consumers_with_owners
 from governance.registry import read_registry
 from lendloop.project import load_manifest, publishable_tables
 from lendloop.settings import Settings, load_settings
-from lendloop.zones import follow_home
 from orchestration.activation import alerts_asset, audience_asset, rules_asset
 from orchestration.jobs import automation, retention_asset, verdict_asset
 from orchestration.lineage import load_definitions
@@ -70,6 +69,4 @@ def build_defs(settings: Settings | None = None, resource_overrides: Mapping[str
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    settings = load_settings()
-    follow_home(settings)
-    return build_defs(settings)
+    return build_defs()
