@@ -213,6 +213,10 @@ def test_a_home_that_was_moved_or_copied_reads_its_own_files(
         assert found.state == "ok"
     retired = [path for path in read_catalog(moved).retired if (moved.root / path).exists()]
     assert len(retired) == 1
+    catalog = read_catalog(moved)
+    of_an_earlier_version = {f"{home.root}/{path}": since for path, since in catalog.retired.items()}
+    write_catalog(moved, catalog.model_copy(update={"retired": of_an_earlier_version}))
+    assert read_catalog(moved).retired == catalog.retired
     collect_retired(moved, grace_s=0)
     assert [path for path in retired if (moved.root / path).exists()] == []
     before = moved.published.stat().st_ino
