@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import count
@@ -35,6 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("on") == "servers" and not hasattr(config, "workerinput"):
         from tests.servers import servers
 
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # who ends the session leaves no server behind
         started = ExitStack()
         started.enter_context(servers())
         config.add_cleanup(started.close)
