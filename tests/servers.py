@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import md5
 from pathlib import Path
+from threading import Lock
 
 import pytest
 import sqlalchemy as sa
@@ -20,6 +21,8 @@ from tests.postgres import postgres_over_tcp
 
 LEDGERS, STATES = "TESTS_LEDGER_SERVER", "TESTS_STATE_SERVER"
 """Variables with a URL on each server, which the workers of the session inherit."""
+_creating = Lock()
+"""A test may start two processes of one home at once."""
 
 
 @contextmanager
@@ -54,8 +57,9 @@ def state_of(home: Path) -> dict[str, str]:
     if not on_servers():
         return {}
     url, name = _database(STATES, home)
-    if not _execute(STATES, f"SELECT FROM pg_database WHERE datname = '{name}'"):
-        _execute(STATES, f"CREATE DATABASE {name} TEMPLATE template0")
+    with _creating:
+        if not _execute(STATES, f"SELECT FROM pg_database WHERE datname = '{name}'"):
+            _execute(STATES, f"CREATE DATABASE {name} TEMPLATE template0")
     return {"LENDLOOP_OPS_URL": url, "LENDLOOP_DAGSTER_URL": url}
 
 
