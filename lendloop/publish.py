@@ -15,7 +15,7 @@ from datetime import date, datetime
 from pathlib import Path
 
 import duckdb
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
 from lendloop.formats import read_json
 from lendloop.home import Home
@@ -70,7 +70,15 @@ class Catalog(BaseModel):
     publish_s: float = 0.0
     """What the last publication wrote, and the seconds it took."""
     retired: dict[str, float] = Field(default_factory=dict)
-    """Files that left the catalogue, by absolute path, with the wall-clock second they did."""
+    """Files that left the catalogue, by path in the home, with the wall-clock second they did."""
+    root: str = ""
+    """The home in which the views find their files: they name them by absolute paths. Empty when it is not known."""
+
+    @field_validator("retired")
+    @classmethod
+    def _in_the_home(cls, retired: dict[str, float]) -> dict[str, float]:
+        """A path that an earlier version wrote begins with the home of then."""
+        return {"/".join(Path(path).parts[-4:]): since for path, since in retired.items()}
 
 
 class PublishableTable(BaseModel):
@@ -172,9 +180,10 @@ def publish(
             "tables": published,
             "checks": checks,
             "retired": _retire(previous, published, home),
+            "root": str(home.root),
         }
     )
-    if changed or _states(previous.groups) != _states(new_groups) or not _readable(home):
+    if changed or _states(previous.groups) != _states(new_groups) or not views_stand(home, previous):
         write_views(home, catalog, declared.values())
     catalog = catalog.model_copy(
         update={
@@ -202,8 +211,14 @@ def _states(groups: dict[str, GroupState]) -> dict[str, tuple[str, int]]:
     return {name: (group.state, group.version) for name, group in groups.items()}
 
 
-def _readable(home: Home) -> bool:
-    return home.published.exists() and home.contacts.exists()
+def views_stand(home: Home, catalog: Catalog) -> bool:
+    """Whether both catalogues of views are there, and find their files in this home: not where it was before."""
+    return home.published.exists() and home.contacts.exists() and catalog.root == str(home.root)
+
+
+def missing_files(home: Home, catalog: Catalog) -> list[str]:
+    """Paths in the home of files that are published and not there."""
+    return [path for path in _paths(catalog.tables, home) if not (home.root / path).exists()]
 
 
 def _files_root(home: Home, contact_data: bool) -> Path:
@@ -291,7 +306,10 @@ def _write_views(
             connection.execute(f"create view {view} as select * from read_parquet([{paths}])")
             if declaration := declared.get(key):
                 connection.execute(f"comment on view {view} is {_quote(declaration.description)}")
+                there = {column for column, *_ in connection.execute(f"describe {view}").fetchall()}
                 for column, text in declaration.columns.items():
+                    if column not in there:  # declared since the files were written
+                        continue
                     connection.execute(f'comment on column {view}."{column}" is {_quote(text)}')
         connection.execute("create schema draft.publication")
         connection.execute("create table draft.publication.version (version bigint, as_of timestamptz)")
@@ -324,7 +342,12 @@ def _retire(previous: Catalog, published: dict[str, PublishedTable], home: Home)
 
 
 def _paths(tables: dict[str, PublishedTable], home: Home) -> list[str]:
-    return [str(_files_root(home, table.contact_data) / file) for table in tables.values() for file in table.files]
+    """Paths in the home."""
+    return [
+        str((_files_root(home, table.contact_data) / file).relative_to(home.root))
+        for table in tables.values()
+        for file in table.files
+    ]
 
 
 def _collect(
@@ -335,10 +358,10 @@ def _collect(
     now = time.time()
     for root in (home.published_files, home.contacts_files):
         for file in root.glob("*/*/*.parquet*"):
-            path = str(file)
+            path = str(file.relative_to(home.root))
             if path not in current and now - max(retired.get(path, 0.0), file.stat().st_mtime) > grace_s:
                 file.unlink(missing_ok=True)
-    return {path: since for path, since in retired.items() if Path(path).exists()}
+    return {path: since for path, since in retired.items() if (home.root / path).exists()}
 
 
 def collect_retired(home: Home, grace_s: float = GRACE_S) -> None:

@@ -94,7 +94,7 @@ def _prune_published(settings: Settings, wall: datetime, *, dry_run: bool) -> Pr
     """The publisher deletes these as it publishes; where nothing changes for long, this does."""
     home = settings.home
     before = wall.timestamp() - GRACE_S
-    due = [Path(path) for path, since in read_catalog(home).retired.items() if since < before]
+    due = [home.root / path for path, since in read_catalog(home).retired.items() if since < before]
     report = remove("retired published files", [path for path in due if path.exists()], dry_run=True)
     if due and not dry_run:
         with warehouse_lock(home, "delete retired published files", settings.lock_timeout_s):

@@ -32,7 +32,15 @@ from lendloop.project import (
     publishable_tables,
     short_name,
 )
-from lendloop.publish import GroupState, publish, read_catalog, write_catalog
+from lendloop.publish import (
+    GroupState,
+    missing_files,
+    publish,
+    read_catalog,
+    views_stand,
+    write_catalog,
+    write_views,
+)
 from lendloop.settings import SOURCES, Settings
 from lendloop.standing import renew_standing
 from lendloop.warehouse import connect_warehouse, warehouse_lock
@@ -96,6 +104,7 @@ def build_and_publish(settings: Settings, clock: Clock, *, force: bool = False) 
     LockTimeoutError, and PermanentError when dbt could not run at all.
     """
     home = settings.home.prepare()
+    follow_home(settings)
     manifest = load_manifest(home)
     with warehouse_lock(home, "build and publish", settings.lock_timeout_s):
         began = datetime.now(UTC)
@@ -103,8 +112,7 @@ def build_and_publish(settings: Settings, clock: Clock, *, force: bool = False) 
         with connect_warehouse(home) as connection:
             inputs = _inputs(connection, settings, clock)
             unhealthy = [name for name, group in catalog.groups.items() if group.state != "fresh"]
-            readable = home.published.exists() and home.contacts.exists()
-            if not force and not unhealthy and readable and catalog.inputs == inputs:
+            if not force and not unhealthy and views_stand(home, catalog) and catalog.inputs == inputs:
                 return BuildReport(
                     skipped=True,
                     version=catalog.version,
@@ -172,6 +180,23 @@ def _nodes_file(home: Home) -> Path:
 def _read_nodes(home: Home) -> list[NodeResult]:
     path = _nodes_file(home)
     return _NODES.validate_json(path.read_bytes()) if path.exists() else []
+
+
+def follow_home(settings: Settings) -> None:
+    """Let the views of a home that was moved, copied or restored find their files where they are now.
+
+    Nothing is done where one is missing: the next build writes it. Raises LockTimeoutError.
+    """
+    home = settings.home
+    catalog = read_catalog(home)
+    if not catalog.tables or views_stand(home, catalog):
+        return
+    manifest = load_manifest(home)
+    with warehouse_lock(home, "renew the views of what is published", settings.lock_timeout_s):
+        catalog = read_catalog(home)
+        if not views_stand(home, catalog) and not missing_files(home, catalog):
+            write_views(home, catalog, publishable_tables(manifest))
+            write_catalog(home, catalog.model_copy(update={"root": str(home.root)}))
 
 
 def forget_build(home: Home) -> None:

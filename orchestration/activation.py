@@ -24,6 +24,7 @@ from lendloop.errors import LendloopError
 from lendloop.passes import overdue
 from lendloop.settings import Settings
 from lendloop.source_status import read_status
+from lendloop.zones import follow_home
 from orchestration.columns import column_metadata
 from orchestration.freshness import report_late
 from orchestration.lineage import OUTBOX
@@ -85,6 +86,7 @@ def audience_asset(audience: Audience, groups: Mapping[str, str], graph: Graph) 
     def sync(context: dg.AssetExecutionContext, hub: Hub) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         settings = hub.settings
         try:
+            follow_home(settings)
             report = sync_audience(
                 audience, settings=settings, clock=hub.clock, source_status=read_status(settings.home)
             )
@@ -146,6 +148,7 @@ def rules_asset(rules: Sequence[Rule], groups: Mapping[str, str], graph: Graph) 
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         settings, clock = hub.settings, hub.clock
         status = read_status(settings.home)
+        follow_home(settings)
         for rule in rules:
             result = evaluate_rule(rule, settings=settings, clock=clock, source_status=status)
             if result.error:

@@ -94,6 +94,9 @@ def _published(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection | None]
     """What is published, open for reading; None before the first publication."""
     import duckdb
 
+    from lendloop.zones import follow_home
+
+    follow_home(settings)
     if not settings.home.published.exists():
         yield None
         return

@@ -27,6 +27,7 @@ from lendloop.publish import CATALOG
 from lendloop.settings import Settings
 from lendloop.standing import standing_file
 from lendloop.warehouse import open_warehouse
+from lendloop.zones import follow_home
 from orchestration.activation import ALERTS
 from orchestration.lineage import load_definitions
 from orchestration.resources import Hub
@@ -88,6 +89,7 @@ def write_site(settings: Settings, target: Path | None = None, graph: Graph | No
     With what is published in the home, if anything is, and the quality that its warehouse keeps. Raises ConfigurationError for definitions that are at fault, and
     for a folder that holds something else.
     """
+    follow_home(settings)
     target = target or settings.home.site
     with file_lock(settings.home.locks / "site.lock", "writing the site", settings.lock_timeout_s):
         grounds = _grounds(settings)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from lendloop.home import CHECKOUT
+from tests.servers import state_of
 
 ROOMS = ("lendloop", "governance", "ingestion", "activation", "orchestration", "dbt_project")
 
@@ -29,7 +30,8 @@ class Copy:
 
     def python(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("LENDLOOP_")}
-        environment = {**kept, "PYTHONPATH": str(self.root), "COLUMNS": "400", **variables}
+        state = state_of(self.root / "data")
+        environment = {**kept, **state, "PYTHONPATH": str(self.root), "COLUMNS": "400", **variables}
         return subprocess.run(
             [sys.executable, *arguments], cwd=self.root, env=environment, capture_output=True, text=True, timeout=300,
             check=False,

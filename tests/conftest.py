@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
+from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +24,22 @@ _OF_TESTS = ("LENDLOOP_NO_SKIPS", "LENDLOOP_PARSED")
 for _name in [name for name in os.environ if name.startswith("LENDLOOP_") and name not in _OF_TESTS]:
     del os.environ[_name]
 os.environ.update(DO_NOT_TRACK="1", RUNTIME__DLTHUB_TELEMETRY="false", DAGSTER_DISABLE_TELEMETRY="1")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    about = "where installations of tests from end to end have ledger and state: in files, or in MariaDB and PostgreSQL"
+    parser.addoption("--on", choices=("files", "servers"), default="files", help=about)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The servers are the session's: started before its workers are."""
+    if config.getoption("on") == "servers" and not hasattr(config, "workerinput"):
+        from tests.servers import servers
+
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # who ends the session leaves no server behind
+        started = ExitStack()
+        started.enter_context(servers())
+        config.add_cleanup(started.close)
 
 
 @pytest.fixture

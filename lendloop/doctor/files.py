@@ -17,7 +17,7 @@ from lendloop.home import Home
 from lendloop.identity import read_decisions
 from lendloop.locks import Holder, free_or_holder
 from lendloop.passes import overdue, read_last_pass
-from lendloop.publish import CATALOG, read_catalog
+from lendloop.publish import CATALOG, missing_files, read_catalog
 from lendloop.retention import size_of
 from lendloop.settings import SOURCES, Settings
 from lendloop.source_status import read_status
@@ -53,13 +53,7 @@ def check_published(settings: Settings) -> list[Finding]:
     if not (home.published_files / CATALOG).exists():
         return [Finding(check="published", state="warning", found="nothing is published yet", advice="lendloop run")]
     catalog = read_catalog(home)
-    missing = [
-        file
-        for table in catalog.tables.values()
-        for file in table.files
-        if not ((home.contacts_files if table.contact_data else home.published_files) / file).exists()
-    ]
-    if missing:
+    if missing := missing_files(home, catalog):
         found = f"{len(missing)} published files are missing, {missing[0]} is the first"
         return [
             Finding(
@@ -85,6 +79,9 @@ def check_published(settings: Settings) -> list[Finding]:
                     check="published", state="warning", found=found, advice="a publication was cut off: lendloop run"
                 )
             )
+    if catalog.root and catalog.root != str(home.root):
+        found = f"the views name files in {catalog.root}: the home was moved or copied"
+        findings.append(Finding(check="published", state="warning", found=found, advice="lendloop run renews them"))
     stale = [name for name, group in catalog.groups.items() if group.state != "fresh"]
     if stale:
         findings.append(

@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 from lendloop.home import Home
-from lendloop.project import load_manifest, publishable_tables
-from lendloop.publish import read_catalog, write_views
-from orchestration.sandbox_process import sandbox_server
-from tests.end_to_end.installation import Installation, Kept, installation_on, keep, kept
+from lendloop.settings import load_settings
+from lendloop.zones import follow_home
+from tests.end_to_end.installation import Installation, Kept, installed, keep, kept
 from tests.end_to_end.killing import TWIN_CUSTOMERS, TWIN_DAYS, lenders
 from tests.once import once
+from tests.servers import copy_state
 
 CUSTOMERS = 400
 
@@ -37,8 +37,8 @@ def after_first_pass(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a small pretend lender, the home of an installation on it, and the report of its first pass."""
 
     def first_pass(folder: Path) -> None:
-        with sandbox_server(folder / "sandbox", CUSTOMERS) as sandbox:
-            report = installation_on(sandbox, folder / "home").run()
+        with installed(folder, CUSTOMERS) as installation:
+            report = installation.run()
         (folder / "report.json").write_text(json.dumps(report))
 
     return once(tmp_path_factory, "after_first_pass", first_pass)
@@ -48,10 +48,10 @@ def after_first_pass(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _copy_of(original: Path, folder: Path) -> Iterator[Installation]:
     """The installation of `after_first_pass` and its lender, moved on to `folder`."""
     shutil.copytree(original, folder, dirs_exist_ok=True)
-    home = Home(folder / "home")
-    write_views(home, read_catalog(home), publishable_tables(load_manifest(home)))
-    with sandbox_server(folder / "sandbox", CUSTOMERS) as sandbox:
-        installation = installation_on(sandbox, home.root)
+    home = folder / "home"
+    follow_home(load_settings(LENDLOOP_HOME=home))
+    copy_state(original / "home", home)
+    with installed(folder, CUSTOMERS) as installation:
         installation.report = json.loads((folder / "report.json").read_text())
         yield installation
 

@@ -7,6 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,7 +16,8 @@ from typing import Any, ClassVar
 import duckdb
 
 from lendloop.home import Home
-from orchestration.sandbox_process import call
+from orchestration.sandbox_process import call, sandbox_server
+from tests.servers import drop_state, ledger_of, state_of
 
 HASH_KEY = "0123456789abcdef" * 4
 RUN_TIMEOUT_S = 600
@@ -58,6 +61,7 @@ class Installation:
             "LENDLOOP_HOME": str(self.home),
             "LENDLOOP_HASH_KEY": HASH_KEY,
             "LENDLOOP_SITE_IN_PASS": "false",
+            **state_of(self.home),
             **self.environment,
         }
 
@@ -80,6 +84,11 @@ class Installation:
             connection.execute("set timezone = 'UTC'")
             return connection.execute(sql).fetchall()
 
+    def lose(self) -> None:
+        """Home and state are gone."""
+        shutil.rmtree(self.home)
+        drop_state(self.home)
+
     def sandbox(self, path: str, body: Any = None) -> Any:
         return call(self.base_url, path, body)
 
@@ -92,6 +101,14 @@ class Installation:
 def installation_on(sandbox: dict[str, str], home: Path) -> Installation:
     settings = {name: value for name, value in sandbox.items() if name.startswith("LENDLOOP_")}
     return Installation(home, settings, sandbox["base_url"])
+
+
+@contextmanager
+def installed(folder: Path, customers: int) -> Iterator[Installation]:
+    """An installation in `folder`, on a pretend lender beside its home that is there as long as the block."""
+    sandbox = folder / "sandbox"
+    with sandbox_server(sandbox, customers, ledger_of(sandbox)) as settings:
+        yield installation_on(settings, folder / "home")
 
 
 class Kept(Installation):

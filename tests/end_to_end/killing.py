@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from lendloop.home import CHECKOUT
-from orchestration.sandbox_process import sandbox_server
-from tests.end_to_end.installation import Installation, installation_on
+from tests.end_to_end.installation import Installation, installed
 
 STEPS = (
     "load_costs",
@@ -251,6 +250,7 @@ def lenders(folder: Path, names: Sequence[str], customers: int) -> Iterator[list
     with ExitStack() as stack:
         found = []
         for name in names:
-            sandbox = stack.enter_context(sandbox_server(folder / name / "sandbox", customers=customers))
-            found.append(installation_on({**sandbox, "LENDLOOP_DEFINITIONS": str(definitions)}, folder / name / "home"))
+            installation = stack.enter_context(installed(folder / name, customers))
+            installation.environment["LENDLOOP_DEFINITIONS"] = str(definitions)
+            found.append(installation)
         yield found

@@ -15,8 +15,11 @@ from typing import Any
 
 import dagster as dg
 import duckdb
+import pytest
 
 from lendloop.home import Home
+from lendloop.settings import load_settings
+from orchestration.instance import STORAGE_VARIABLE, storage_url
 from tests.end_to_end.installation import Installation
 
 SENT = ("profiles", "lists", "slack", "mails", "exports")
@@ -140,8 +143,17 @@ def assert_nothing_left_to_do(installation: Installation) -> None:
     report = installation.run()
     assert report["changed"] is False
     assert installation.arrivals["log"] == before["log"]
-    with dg.DagsterInstance.from_config(str(Home(installation.home).dagster)) as instance:
-        states = Counter(run.status for run in instance.get_runs())
+    states = _runs(installation)
     assert states.keys() <= {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE}, states
     with duckdb.connect(str(installation.home / "warehouse.duckdb"), read_only=True) as connection:
         assert connection.execute("select count(*) > 0 from trusted.fct_loan").fetchone() == (True,)
+
+
+def _runs(installation: Installation) -> Counter[dg.DagsterRunStatus]:
+    """How many of its Dagster runs are in each state."""
+    with pytest.MonkeyPatch.context() as environment:
+        if url := installation.process_environment.get(STORAGE_VARIABLE):
+            storage = storage_url(load_settings(dagster_url=url)).render_as_string(hide_password=False)
+            environment.setenv(STORAGE_VARIABLE, storage)
+        with dg.DagsterInstance.from_config(str(Home(installation.home).dagster)) as instance:
+            return Counter(run.status for run in instance.get_runs())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import stat
 from pathlib import Path
 from typing import Any
@@ -45,7 +44,7 @@ def test_a_lost_home_comes_back_and_nothing_is_sent_twice_or_lost(lender: Instal
     assert "LENDLOOP_HASH_KEY, not in the archive" in done.stdout
     assert stat.S_IMODE(archive.stat().st_mode) == 0o600
 
-    shutil.rmtree(lender.home)
+    lender.lose()
     done = lender.lendloop("restore", str(archive))
     assert done.returncode == 0, done.stderr
     report = lender.run()

@@ -13,15 +13,19 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestration.sandbox_process import sandbox_server
 from tests.end_to_end.installation import Installation
+from tests.servers import ledger_of, on_servers
 
 pytestmark = pytest.mark.slow
 START_TIMEOUT_S = 300
+CUSTOMERS = 300
 RUN_TIMEOUT_S = 420
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 NEEDS_CHROMIUM = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (Debian's package chromium)")
@@ -61,15 +65,23 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
-    """`lendloop dev` on a small pretend lender, with its first pass done."""
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder for `lendloop dev`. On servers the pretend lender is there already: it takes one that it finds."""
     folder = tmp_path_factory.mktemp("dev")
+    sandbox = folder / "home" / "sandbox"
+    with sandbox_server(sandbox, CUSTOMERS, ledger_of(sandbox)) if on_servers() else nullcontext():
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def dev(folder: Path) -> Iterator[Dev]:
+    """`lendloop dev` on a small pretend lender, with its first pass done."""
     installation = Dev(folder / "home")
     port = free_port()
     installation.url = f"http://127.0.0.1:{port}"
     log = (folder / "dev.log").open("w+")
     process = subprocess.Popen(
-        installation.command("dev", "--port", str(port), "--customers", "300"),
+        installation.command("dev", "--port", str(port), "--customers", str(CUSTOMERS)),
         env=installation.process_environment,
         stdout=log,
         stderr=subprocess.STDOUT,

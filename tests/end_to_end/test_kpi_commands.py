@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from tests.end_to_end.installation import Installation
@@ -29,9 +31,16 @@ def test_the_catalogue_lists_every_kpi_by_market_and_currency(loaded: Installati
     assert {row["currency"] for row in cac} == {"NGN", "GHS", "BRL", "XOF"}
 
 
-def test_the_catalogue_on_a_terminal_has_values_trends_and_reasons(loaded: Installation) -> None:
-    done = loaded.lendloop("kpi", "--market", "NG")
+def test_the_catalogue_on_a_terminal_has_values_trends_and_reasons_in_a_copied_home_too(
+    loaded: Installation, tmp_path: Path
+) -> None:
+    copy = Installation(tmp_path / "copy", loaded.environment)
+    shutil.copytree(loaded.home, copy.home)
+    done = copy.lendloop("kpi", "--market", "NG")
     assert done.returncode == 0, done.stderr
+    views = copy.query("select sql from duckdb_views() where schema_name = 'kpi'")
+    assert views
+    assert all(f"{copy.home}/" in sql and f"{loaded.home}/" not in sql for (sql,) in views)
     (cac,) = [line for line in done.stdout.splitlines() if line.startswith("customer_acquisition_cost")]
     assert " NGN " in cac
     assert "▁" in done.stdout

@@ -17,6 +17,7 @@ from lendloop.publish import read_catalog, write_catalog
 from lendloop.settings import SOURCES, Settings, load_settings
 from lendloop.zones import build_and_publish
 from orchestration.sandbox_process import call, sandbox_server
+from tests.servers import ledger_of
 
 DAYS, PASSES, CUSTOMERS = 60, 7, 250
 pytestmark = pytest.mark.slow
@@ -57,7 +58,8 @@ def test_incremental_equals_rebuilt_row_by_row_and_raw_equals_a_fresh_load(
 ) -> None:
     draw = random.Random(60)
     stops = sorted(draw.sample(range(1, DAYS), PASSES - 1))
-    with sandbox_server(tmp_path / "sandbox", CUSTOMERS) as sandbox:
+    folder = tmp_path / "sandbox"
+    with sandbox_server(folder, CUSTOMERS, ledger_of(folder)) as sandbox:
         for name, value in sandbox.items():
             if name.startswith("LENDLOOP_"):
                 parsed_environment.setenv(name, value)

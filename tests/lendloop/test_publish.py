@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -9,8 +10,19 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from lendloop.doctor.files import check_published
 from lendloop.home import Home
-from lendloop.publish import Catalog, GroupState, PublishableTable, publish, read_catalog
+from lendloop.publish import (
+    Catalog,
+    GroupState,
+    PublishableTable,
+    collect_retired,
+    publish,
+    read_catalog,
+    write_catalog,
+)
+from lendloop.settings import load_settings
+from lendloop.zones import follow_home
 
 AS_OF = datetime(2026, 6, 30, 18, tzinfo=UTC)
 LOAN = PublishableTable(schema_name="trusted", name="fct_loan", group="portfolio", description="Loans, it's all")
@@ -125,6 +137,17 @@ def test_a_group_that_failed_its_audit_keeps_yesterday_while_the_others_go_on(
     assert read(home, "select state from publication.consistency_group where name = 'support'") == [("fresh",)]
 
 
+def test_a_group_that_failed_its_audit_may_be_declared_with_a_column_it_does_not_have_yet(
+    warehouse: duckdb.DuckDBPyConnection, home: Home
+) -> None:
+    publish_all(warehouse, home)
+    declared = TICKET.model_copy(update={"columns": {"ticket_id": "Its number", "channel": "How it came"}})
+    publish(warehouse, home, [declared], {"support": GroupState(state="stale")}, inputs="", as_of=AS_OF, checks={})
+    assert read(home, "select column_name, comment from duckdb_columns() where table_name = 'fct_ticket'") == [
+        ("ticket_id", "Its number")
+    ]
+
+
 def test_an_empty_table_is_published_with_its_columns(warehouse: duckdb.DuckDBPyConnection, home: Home) -> None:
     warehouse.execute("delete from trusted.fct_transaction")
     publish_all(warehouse, home)
@@ -162,6 +185,54 @@ while not sys.stdin.readable() or len(seen) < 10_000:
         print(f"saw {len(seen)} versions", flush=True)
         sys.exit(0)
 """
+
+
+def test_a_home_that_was_moved_or_copied_reads_its_own_files(
+    parsed_environment: pytest.MonkeyPatch, warehouse: duckdb.DuckDBPyConnection, home: Home
+) -> None:
+    publish_all(warehouse, home)
+    warehouse.execute("insert into trusted.fct_loan values (10, 1)")
+    publish(warehouse, home, TABLES, {"portfolio": GroupState(state="fresh"), "support": GroupState(state="fresh")},
+            inputs="x", as_of=AS_OF, checks={})  # fmt: skip
+    copied, moved = (Home(home.root.with_name(name)) for name in ("copied", "moved"))
+    shutil.copytree(home.root, copied.root)
+    follow_home(load_settings(LENDLOOP_HOME=copied.root))
+    home.root.rename(moved.root)
+    with pytest.raises(duckdb.IOException):
+        read(moved, "from trusted.fct_loan")
+    [found] = check_published(load_settings(LENDLOOP_HOME=moved.root))
+    assert (found.state, str(home.root) in found.found) == ("warning", True)
+    follow_home(load_settings(LENDLOOP_HOME=moved.root))
+    for there in (copied, moved):
+        assert read(there, "select count(*) from trusted.fct_loan") == [(11,)]
+        with duckdb.connect(str(there.contacts), read_only=True) as connection:
+            assert connection.execute("from contacts.contacts.customer_contact").fetchall() == [
+                ("p1", "+2348031234567")
+            ]
+        [found] = check_published(load_settings(LENDLOOP_HOME=there.root))
+        assert found.state == "ok"
+    retired = [path for path in read_catalog(moved).retired if (moved.root / path).exists()]
+    assert len(retired) == 1
+    catalog = read_catalog(moved)
+    of_an_earlier_version = {f"{home.root}/{path}": since for path, since in catalog.retired.items()}
+    write_catalog(moved, catalog.model_copy(update={"retired": of_an_earlier_version}))
+    assert read_catalog(moved).retired == catalog.retired
+    collect_retired(moved, grace_s=0)
+    assert [path for path in retired if (moved.root / path).exists()] == []
+    before = moved.published.stat().st_ino
+    follow_home(load_settings(LENDLOOP_HOME=moved.root))
+    assert moved.published.stat().st_ino == before
+
+
+def test_views_wait_for_a_build_where_a_file_is_missing(home: Home, warehouse: duckdb.DuckDBPyConnection) -> None:
+    catalog, _ = publish_all(warehouse, home)
+    write_catalog(home, catalog.model_copy(update={"root": "/elsewhere"}))
+    before = home.published.stat().st_ino
+    (home.published_files / catalog.tables["trusted.fct_ticket"].files[0]).unlink()
+    follow_home(load_settings(LENDLOOP_HOME=home.root))
+    assert home.published.stat().st_ino == before
+    publish_all(warehouse, home)
+    assert read(home, "select count(*) from trusted.fct_ticket") == [(1,)]
 
 
 def test_a_reader_in_another_process_is_never_locked_out_and_never_sees_half_a_build(
