@@ -38,7 +38,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # who ends the session leaves no server behind
         started = ExitStack()
-        started.enter_context(servers())
+        try:
+            started.enter_context(servers())
+        except pytest.skip.Exception as missing:
+            raise pytest.UsageError(str(missing)) from None
         config.add_cleanup(started.close)
 
 
