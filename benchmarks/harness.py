@@ -15,6 +15,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -123,6 +124,15 @@ def timed_command(command: Sequence[str], environment: Mapping[str, str] | None 
     if process.returncode:
         raise RuntimeError(f"{' '.join(map(str, command))} ended with {process.returncode}: {said[0].decode()[-3000:]}")
     return Timing(seconds, usage.ru_maxrss / 1024)
+
+
+def peak_mb(pid: int) -> float:
+    """The most memory that a process has held, mapped files included; none when it has ended."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024 / 10**6
+    return 0.0
 
 
 def render(kept: Mapping[str, Any]) -> str:

@@ -6,7 +6,6 @@ The drain is a bare client's, over one connection, at the rate that the stand-in
 from __future__ import annotations
 
 import http.client
-import os
 import shutil
 import tempfile
 import time
@@ -16,7 +15,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from benchmarks.harness import Peer, Row, Size, Timing, timed_call
+from benchmarks.harness import Peer, Row, Size, Timing, peak_mb, timed_call
 from ingestion.crm import PROPERTIES
 from orchestration.sandbox_process import call, sandbox_server
 from sandbox.world import World
@@ -54,7 +53,7 @@ def measure(size: Size) -> Iterator[Row]:
             floor = Timing(requests * limit["seconds"] / limit["calls"], 0.0)
             yield Row(
                 f"{customers:,} customers: every contact listed by a bare client (peak: the server's)",
-                [Timing(seconds, _peak_mb(pid))],
+                [Timing(seconds, peak_mb(pid))],
                 [Peer("its rate limit", [floor])],
                 amount=requests,
                 unit="requests",
@@ -104,11 +103,3 @@ def _drain(sandbox: dict[str, str]) -> tuple[int, float]:
         after = ((orjson.loads(body).get("paging") or {}).get("next") or {}).get("after")
     connection.close()
     return requests, time.perf_counter() - began
-
-
-def _peak_mb(pid: int) -> float:
-    """The most memory a process held, mapped files included."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024 / 10**6
-    raise RuntimeError(f"process {os.getpid()} can't see the memory of {pid}")

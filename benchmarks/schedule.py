@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from benchmarks.harness import CHECKOUT, ROUNDS, Peer, Row, Size, Timing, timed_command
+from benchmarks.harness import CHECKOUT, ROUNDS, Peer, Row, Size, Timing, peak_mb, timed_command
 from benchmarks.passes import RUN
 from orchestration.sandbox_process import call, sandbox_server
 
@@ -56,8 +56,8 @@ def measure(size: Size) -> Iterator[Row]:
             timed_command(RUN, environment)
             with _daemon(environment, folder):
                 for number in range(rounds):
-                    message, wait = _tell(folder / "sandbox" / "ledger.sqlite", sandbox["base_url"], AMOUNT + number)
-                    told.append(Timing(message, 0.0))
+                    message, wait, held = _tell(folder, sandbox["base_url"], AMOUNT + number)
+                    told.append(Timing(message, held))
                     waited.append(Timing(wait, 0.0))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -69,9 +69,9 @@ def measure(size: Size) -> Iterator[Row]:
     )
 
 
-def _tell(ledger: Path, base_url: str, amount: int) -> tuple[float, float]:
-    """Commit a transaction; seconds until its message arrived, and until the schedule's next moment."""
-    with sqlite3.connect(ledger, timeout=60) as connection:
+def _tell(folder: Path, base_url: str, amount: int) -> tuple[float, float, float]:
+    """Commit a transaction; seconds until its message arrived, and until the schedule's next moment; MB of the largest process."""
+    with sqlite3.connect(folder / "sandbox" / "ledger.sqlite", timeout=60) as connection:
         connection.execute(TRANSACTION, (str(amount), str(amount)))
     committed = time.time()
     wanted = f"{amount:,}"
@@ -79,9 +79,17 @@ def _tell(ledger: Path, base_url: str, amount: int) -> tuple[float, float]:
     while time.time() < deadline:
         messages = call(base_url, "/arrivals.json")["slack"]["messages"]
         if any(wanted in f"{one['text']}{one['blocks']}" for one in messages):
-            return time.time() - committed, EVERY_S - committed % EVERY_S
+            return time.time() - committed, EVERY_S - committed % EVERY_S, max(map(peak_mb, _at_home(folder / "home")))
         time.sleep(0.2)
     raise RuntimeError(f"no message of {wanted} within {PATIENCE_S:.0f} s")
+
+
+def _at_home(home: Path) -> Iterator[int]:
+    """The processes that have this home: the daemon, the code's server, the pass."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if f"LENDLOOP_HOME={home}".encode() in (process / "environ").read_bytes().split(b"\0"):
+                yield int(process.name)
 
 
 @contextmanager
