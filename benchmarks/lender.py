@@ -86,7 +86,7 @@ class BenchLender:
 
     def status(self, day: int) -> dict[str, SourceStatus]:
         return {
-            name: SourceStatus(source=name, configured=True, succeeded_as_of=self.clock(day).as_of)  # type: ignore[arg-type]
+            name: SourceStatus(source=name, configured=True, succeeded_as_of=self.clock(day).as_of)
             for name in ("crm", "ledger", "support")
         }
 
