@@ -17,7 +17,6 @@ from pathlib import Path
 import aiohttp
 import duckdb
 import orjson
-import uvloop
 
 from activation.audiences.delivery import Delivery, deliver_files, deliver_rows
 from activation.audiences.ledger import Ledger, open_ledger
@@ -48,9 +47,7 @@ _COLUMNS = ", ".join(f"{sql} as {name}" for name, sql in sorted(TRAITS.items()))
 
 def measure(size: Size) -> Iterator[Row]:
     people, rounds = PEOPLE[size], 1 if size == "small" else ROUNDS
-    found: dict[Callable[..., float], list[Timing]] = {
-        work: [] for work in (push, bare_push, bare_uvloop, drop, bare_copy)
-    }
+    found: dict[Callable[..., float], list[Timing]] = {work: [] for work in (push, bare_push, drop, bare_copy)}
     with endpoint() as url:
         for _ in range(rounds):
             for work, timings in found.items():
@@ -62,10 +59,7 @@ def measure(size: Size) -> Iterator[Row]:
     yield Row(
         f"{people:,} rows to the marketing tool",
         found[push],
-        [
-            Peer("bare asynchronous client", found[bare_push], aim=PUSH_AIM),
-            Peer("the same on uvloop, as the push", found[bare_uvloop]),
-        ],
+        [Peer("bare asynchronous client", found[bare_push], aim=PUSH_AIM)],
         amount=people,
         note=f"{CONTRACT.concurrency} calls at once, {CONTRACT.batch_rows} profiles or {LIST_ROWS} members each; of the push's"
         " processor time the calls take two thirds (1.4 times the bare client's: bodies are made and answers read row by row),"
@@ -93,15 +87,6 @@ def push(folder: Path, people: int, url: str) -> float:
 
 def bare_push(_: Path, people: int, url: str) -> float:
     """Post the same bodies, made before."""
-    return asyncio.run(_post(url, _calls(people)))
-
-
-def bare_uvloop(_: Path, people: int, url: str) -> float:
-    """The same on the push's own event loop."""
-    return uvloop.run(_post(url, _calls(people)))
-
-
-def _calls(people: int) -> list[tuple[str, str, bytes]]:
     with duckdb.connect() as connection:
         rows = connection.execute(_people(people, "person_key, to_json(row) as payload")).fetchall()
     size = CONTRACT.batch_rows
@@ -116,7 +101,7 @@ def _calls(people: int) -> list[tuple[str, str, bytes]]:
                 "identifier_values": [key for key, _ in batch[part : part + LIST_ROWS]],
             }
             calls.append(("PUT", "/api/v1/custom_user_lists/bulk_add_users_to_list/1", orjson.dumps(members)))
-    return calls
+    return asyncio.run(_post(url, calls))
 
 
 async def _post(url: str, calls: list[tuple[str, str, bytes]]) -> float:

@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
-import uvloop
-
 from activation.audiences.ledger import Ledger, Wave
 from activation.destinations.contract import Destination, FileDestination, RemoteListGoneError, RowResult
 from activation.destinations.http import UnansweredError
@@ -37,7 +35,7 @@ def deliver_rows(
     destination: Destination, ledger: Ledger, list_name: str, as_of: datetime, sleep: Sleep = asyncio.sleep
 ) -> Delivery:
     """Send the ledger's outbox to a vendor, settle it, and compare counts. Closes the destination's client."""
-    return uvloop.run(_deliver(destination, ledger, list_name, as_of, sleep))
+    return asyncio.run(_deliver(destination, ledger, list_name, as_of, sleep))
 
 
 async def _deliver(destination: Destination, ledger: Ledger, list_name: str, as_of: datetime, sleep: Sleep) -> Delivery:

@@ -76,6 +76,16 @@ def warehouse(lender: Lab, built: Any, tmp_path: Path) -> duckdb.DuckDBPyConnect
     return connection
 
 
+def test_a_record_that_is_nobodys_or_of_no_source_is_found(lender: Lab, built: Any, tmp_path: Path) -> None:
+    lab = lender.copy(tmp_path / "lab")
+    links = "trusted.map_customer_source"
+    with lab.connect() as connection:
+        connection.execute(f"insert into {links} select * replace ('9' as source_id) from {links} where source_id = '1'")
+        connection.execute(f"delete from {links} where source_id = '2'")
+    [test] = lab.dbt("test", "--select", "every_record_is_somebody").result.results
+    assert (str(test.status), test.failures) == ("fail", 2)
+
+
 def test_each_dimension_is_the_share_of_rows_that_hold(
     warehouse: duckdb.DuckDBPyConnection, built: tuple[Build, dict[str, Dataset]], lender: Lab
 ) -> None:
