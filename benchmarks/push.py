@@ -64,7 +64,7 @@ def measure(size: Size) -> Iterator[Row]:
         note=f"{CONTRACT.concurrency} calls at once, {CONTRACT.batch_rows} profiles or {LIST_ROWS} members each; of the push's"
         " processor time the calls take two thirds (1.4 times the bare client's: bodies are made and answers read row by row),"
         " reading waves out of the ledger and writing answers a sixth, the insert into what is delivered a sixth;"
-        " sittings on a machine that others used gave ratios from 1.9 to 2.9",
+        " on a machine that others used, ratios were up to 2.9; uvloop in place of Python's event loop saves 4 to 8 %",
     )
     yield Row(
         f"{people:,} rows as CSV and JSON lines",
