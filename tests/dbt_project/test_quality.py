@@ -80,7 +80,9 @@ def test_a_record_that_is_nobodys_or_of_no_source_is_found(lender: Lab, built: A
     lab = lender.copy(tmp_path / "lab")
     links = "trusted.map_customer_source"
     with lab.connect() as connection:
-        connection.execute(f"insert into {links} select * replace ('9' as source_id) from {links} where source_id = '1'")
+        connection.execute(
+            f"insert into {links} select * replace ('9' as source_id) from {links} where source_id = '1'"
+        )
         connection.execute(f"delete from {links} where source_id = '2'")
     [test] = lab.dbt("test", "--select", "every_record_is_somebody").result.results
     assert (str(test.status), test.failures) == ("fail", 2)
