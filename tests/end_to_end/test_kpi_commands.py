@@ -34,8 +34,7 @@ def test_the_catalogue_lists_every_kpi_by_market_and_currency(loaded: Installati
 def test_the_catalogue_on_a_terminal_has_values_trends_and_reasons_in_a_copied_home_too(
     loaded: Installation, tmp_path: Path
 ) -> None:
-    copy = Installation(tmp_path / "copy", loaded.environment)
-    shutil.copytree(loaded.home, copy.home)
+    copy = Installation(shutil.copytree(loaded.home, tmp_path / "copy"), loaded.environment)
     done = copy.lendloop("kpi", "--market", "NG")
     assert done.returncode == 0, done.stderr
     views = copy.query("select sql from duckdb_views() where schema_name = 'kpi'")
