@@ -283,7 +283,9 @@ def test_rows_are_named_by_their_file_and_record_and_never_by_an_address(
     assert all(name.startswith(prefix) and "," not in name for name in ids)
     left = [name.removeprefix(prefix) for name in ids]
     hashed = [name for name in left if name.startswith("=")]
-    assert [re.sub("=[0-9a-f]{16}", "=", name) for name in left] == ["=", "=", "=#=", "=#=#2", "R%201#=", "R%201#="]
+    # the key of the hashes is drawn for each home, and with it their order
+    shapes = sorted(re.sub("=[0-9a-f]{16}", "=", name) for name in left)
+    assert shapes == ["=", "=", "=#=", "=#=#2", "R%201#=", "R%201#="]
     assert len(set(left)) == 6
     assert len(hashed) == 4
     (folder / "list, May.csv").write_text("id,name,phone\n,Abu,0805\n,Esi,0806\n")
