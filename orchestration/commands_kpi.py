@@ -31,7 +31,8 @@ def catalogue(context: typer.Context, market: Market = None, as_json: Json = Fal
     """Every KPI by market and currency: its value now, its trend, how fresh it is, and why it is blank where it is."""
     if context.invoked_subcommand:
         return
-    from governance.kpis import check_market, read_kpis, standing
+    from governance.kpi_values import check_market, standing
+    from governance.kpis import read_kpis
     from lendloop.project import load_manifest
     from lendloop.publish import read_catalog
     from lendloop.settings import load_settings
@@ -69,8 +70,9 @@ def explain(
     as_json: Json = False,
 ) -> None:
     """The rows behind a value: those that weigh most, and what the others add up to. They show keys, no person's data."""
-    from governance.kpis import check_market, find_kpi, read_kpis
-    from governance.kpis import explain as explain_kpi
+    from governance.kpi_rows import explain as explain_kpi
+    from governance.kpi_values import check_market
+    from governance.kpis import find_kpi, read_kpis
     from lendloop.errors import ConfigurationError
     from lendloop.project import load_manifest
     from lendloop.settings import load_settings

@@ -8,7 +8,9 @@ from typing import Any
 
 from rich.table import Table
 
-from governance.kpis import Explained, Kpi, Standing, amount
+from governance.kpi_rows import Explained
+from governance.kpi_values import Standing, amount
+from governance.kpis import Kpi
 from orchestration.screen import console, print_json, small_line
 
 STATES = {"ok": "green", "stale": "yellow", "demoted": "red", "blank": "dim"}

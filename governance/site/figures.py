@@ -15,7 +15,8 @@ from typing import Literal
 import duckdb
 
 from governance.freshness import lateness, made_as_of
-from governance.kpis import Kpi, Standing, kpi_values, standing
+from governance.kpi_values import Standing, kpi_values, standing
+from governance.kpis import Kpi
 from governance.quality import Standing as Quality
 from governance.registry import Dataset
 from governance.watch import Verdict, read_verdicts

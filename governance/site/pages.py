@@ -22,7 +22,8 @@ from markupsafe import Markup, escape
 
 from governance.access import personal_class
 from governance.dictionary import Dictionary, Term
-from governance.kpis import Kpi, amount
+from governance.kpi_values import amount
+from governance.kpis import Kpi
 from governance.lineage import Graph, Table, upstream_sources
 from governance.manifest import Manifest
 from governance.quality import OVERALL

@@ -19,7 +19,8 @@ from dbt_lab import Lab
 from metricflow_sql import MetricFlow
 from world_raw import load_world
 
-from governance.kpis import Kpi, explain, read_kpis
+from governance.kpi_rows import explain
+from governance.kpis import Kpi, read_kpis
 from lendloop.home import Home
 from sandbox.world import World
 

@@ -13,7 +13,9 @@ import duckdb
 import pytest
 
 from governance.dictionary import read_dictionary
-from governance.kpis import Kpi, explain, find_kpi, kpi_values, read_kpis, standing
+from governance.kpi_rows import explain
+from governance.kpi_values import kpi_values, standing
+from governance.kpis import Kpi, find_kpi, read_kpis
 from governance.manifest import Manifest
 from lendloop.clock import Clock, parse_clock
 from lendloop.errors import ConfigurationError

@@ -17,7 +17,7 @@ import pytest
 from markupsafe import Markup
 
 from governance.dictionary import read_dictionary
-from governance.kpis import Standing as KpiStanding
+from governance.kpi_values import Standing as KpiStanding
 from governance.kpis import find_kpi, read_kpis
 from governance.lineage import Graph
 from governance.manifest import Manifest
