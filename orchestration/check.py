@@ -153,10 +153,11 @@ def _versions(settings: Settings) -> Said:
 
 
 def _routes(settings: Settings) -> str:
-    from activation.alerts import load_routes
+    from activation.alerts import check_routes, load_routes
+    from activation.rules import load_rules
 
-    load_routes(settings.definitions)
-    return "every route has a channel"
+    check_routes(load_rules(settings.definitions), load_routes(settings.definitions))
+    return "every rule's alerts reach somebody"
 
 
 def _graph(settings: Settings) -> str:

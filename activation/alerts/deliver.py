@@ -148,7 +148,8 @@ class _Delivery:
         for sent in latest:
             target = self._target(sent.channel, sent.target)
             if target and sent.channel == "slack":
-                self.ready[("slack", target)] = sent.last_wall + timedelta(seconds=self.routes.slack_interval_s)
+                last = min(sent.last_wall, self.wall())
+                self.ready[("slack", target)] = last + timedelta(seconds=self.routes.slack_interval_s)
         queues: dict[tuple[str, str], list[int]] = {}
         too_old = self.wall() - timedelta(hours=self.routes.hold_at_most_hours)
         for row in rows:
@@ -188,11 +189,14 @@ class _Delivery:
         return self.channels[name]
 
     def _ready(self, target: tuple[str, str], row_id: int) -> datetime:
-        """When the head of a queue may go: its target's pace and its own time."""
+        """When the head of a queue may go: its target's pace and its own time, which a clock set back does not put off."""
         epoch = datetime.min.replace(tzinfo=UTC)
         with reading(self.engine) as connection:
-            own = connection.execute(select(t.outbox.c.not_before_wall).where(t.outbox.c.id == row_id)).scalar()
-        return max(self.ready.get(target, epoch), own or epoch)
+            row = connection.execute(select(t.outbox).where(t.outbox.c.id == row_id)).one()
+        own: datetime = row.not_before_wall or epoch
+        if row.not_before_wall and row.attempted_wall:
+            own -= max(row.attempted_wall - self.wall(), timedelta())
+        return max(self.ready.get(target, epoch), own)
 
     def _deliver(self, target: tuple[str, str], row_id: int) -> bool:
         """Work on one row; True when it is done with, False when it must wait."""
@@ -215,8 +219,9 @@ class _Delivery:
         if isinstance(channel, str):
             return True
         if row.state == "unknown":
-            settled = (row.attempted_wall or self.wall()) + timedelta(seconds=SETTLE_S)
-            if settled > self.wall() and not edits:
+            now = self.wall()
+            settled = (row.attempted_wall or now) + timedelta(seconds=SETTLE_S)
+            if now < settled <= now + timedelta(seconds=SETTLE_S) and not edits:
                 self._write(row.id, not_before_wall=settled)
                 self.ready[target] = settled
                 return False

@@ -145,8 +145,16 @@ def _worst_first(row: Told) -> tuple[int, Decimal, int]:
 
 
 def _identity(rows: list[Told], moment: datetime | None) -> str:
-    """The same issue gives the same key: who, which episode, how severe, and for reminders when."""
-    parts = sorted(f"{row.alert_id}:{row.view.alert.episode}:{row.view.alert.severity}" for row in rows)
+    """The same issue gives the same key: who, which episode, how severe, what was told before, and for reminders when."""
+    parts = sorted(
+        f"{row.alert_id}:{row.view.alert.episode}:{row.view.alert.severity}:{_told_before(row)}" for row in rows
+    )
     if moment is not None:
         parts.append(moment.isoformat())
     return hashlib.sha256("|".join(parts).encode()).hexdigest()[:24]
+
+
+def _told_before(row: Told) -> str:
+    """When this episode was told last: one that eased and is as bad as before is told again."""
+    told = row.view.alert.told
+    return told.at.isoformat() if told is not None and told.episode == row.view.alert.episode else ""

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from activation.alerts.subject import MACHINERY_OWNER
 from activation.rules.load import describe, read_yaml
 from activation.rules.model import SEVERITIES, Rule, Severity
 from lendloop.errors import ConfigurationError
@@ -54,6 +55,10 @@ class Routes(BaseModel):
     def _has_default(self) -> Routes:
         if self.default not in self.routes:
             raise ValueError(f"default: there is no route called {self.default}")
+        if not any(receiver.takes("critical", MACHINERY_OWNER) for receiver in self.routes[self.default]):
+            raise ValueError(
+                f"default: nobody of {self.default} takes failures of the machinery, which {MACHINERY_OWNER} owns"
+            )
         return self
 
     def receivers(self, names: tuple[str, ...], severity: Severity, owner: str) -> list[Receiver]:
@@ -83,8 +88,13 @@ def load_routes(folder: Path) -> Routes:
 
 
 def check_routes(rules: list[Rule], routes: Routes) -> None:
-    """Raise ConfigurationError that names each rule with a route that does not exist."""
+    """Raise ConfigurationError that names each rule with a route that does not exist, or whose alerts nobody would get."""
     faults = [
+        f"rule {rule.rule}: routes: nobody takes alerts of {rule.owner}, however severe"
+        for rule in rules
+        if not routes.receivers(rule.routes, rule.escalate.severity if rule.escalate else rule.severity, rule.owner)
+    ]
+    faults += [
         f"rule {rule.rule}: routes: there is no route called {name}; known: {', '.join(sorted(routes.routes))}"
         for rule in rules
         for name in rule.routes

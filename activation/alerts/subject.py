@@ -12,6 +12,7 @@ from activation.rules.model import Rule
 from activation.rules.text import fill, number
 
 PIPELINE = "pipeline"
+MACHINERY_OWNER = "data-platform"
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def pipeline(default_route: str) -> Subject:
         rule=PIPELINE,
         kind="pipeline",
         title="Pipeline failure",
-        owner="data-platform",
+        owner=MACHINERY_OWNER,
         system="lendloop",
         urgency="now",
         sla_hours=4,

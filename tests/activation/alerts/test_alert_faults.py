@@ -92,8 +92,8 @@ def test_a_fault_has_its_declared_outcome_and_no_message_is_lost_or_doubled(
 def test_a_call_that_takes_too_long_is_given_up_and_its_error_is_its_own() -> None:
     began = time.monotonic()
     with pytest.raises(TimeoutError, match=r"no whole answer in 0\.05 s"):
-        within(0.05, lambda: time.sleep(1))
-    assert time.monotonic() - began < 0.9
-    assert within(1, lambda: 7) == 7
+        within(0.05, lambda: time.sleep(60))
+    assert time.monotonic() - began < 30
+    assert within(30, lambda: 7) == 7
     with pytest.raises(ZeroDivisionError):
-        within(1, lambda: 1 / 0)
+        within(30, lambda: 1 / 0)

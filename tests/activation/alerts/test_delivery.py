@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -65,6 +65,22 @@ def test_retry_after_is_honoured_and_the_wait_is_bounded(lender: Any, inbox: Any
     assert (report.sent, report.waiting) == (0, 1)
     assert lender.deliver(budget_s=1).waiting == 1
     assert len(inbox.slack) == 1
+
+
+def test_a_clock_set_back_puts_no_message_off(lender: Any, inbox: Any) -> None:
+    def an_hour_ago() -> datetime:
+        return utc_now() - timedelta(hours=1)
+
+    lender.routes = lender.routes.model_copy(update={"slack_interval_s": 0.1})
+    one_alert(lender)
+    assert lender.deliver().sent == 1
+    one_alert(lender, 2)
+    assert lender.deliver(wall=an_hour_ago, budget_s=30).sent == 1
+    one_alert(lender, 3)
+    inbox.misbehave(system="slack", count=1, path="chat.postMessage", kind="reset")
+    assert lender.deliver(budget_s=0.05).sent == 0
+    assert lender.deliver(wall=an_hour_ago, budget_s=30).sent == 1
+    assert len(inbox.slack) == 3
 
 
 def test_a_channel_gets_no_more_than_its_pace(lender: Any, inbox: Any) -> None:

@@ -142,6 +142,23 @@ def test_a_worse_severity_is_told_again_and_by_mail(lender: Any, inbox: Any) -> 
     assert "20 × threshold" in json.dumps(mail, ensure_ascii=False)
 
 
+def test_what_eased_is_told_again_once_it_is_as_bad_as_before(lender: Any, inbox: Any) -> None:
+    lender.only("large_transaction", remind_after_hours=24)
+    lender.run()
+    lender.transaction(1, "30000000")
+    lender.run()
+    lender.sql("update trusted.fct_account_transaction set amount = 3000000")
+    lender.later(hours=25)
+    lender.run()
+    assert [text.split()[0] for text in inbox.texts] == [":large_orange_circle:", ":alarm_clock:"]
+    lender.sql("update trusted.fct_account_transaction set amount = 30000000")
+    lender.later(hours=1)
+    lender.run()
+    assert [text.split()[0] for text in inbox.texts][2:] == [":red_circle:"]
+    lender.run()
+    assert len(inbox.texts) == 3
+
+
 @ON_BOTH
 def test_a_source_that_fails_is_one_pipeline_alert_and_closes_no_data_alert(lender: Any, inbox: Any) -> None:
     lender.only("large_transaction")

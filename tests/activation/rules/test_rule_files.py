@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 import yaml
 
-from activation.alerts import check_routes, load_routes, routes_schema
+from activation.alerts import Routes, check_routes, load_routes, routes_schema
 from activation.rules import load_rules, rule_schema
 from activation.rules.model import Rule
 from lendloop.errors import ConfigurationError
@@ -112,6 +112,20 @@ def test_faulty_routes_do_not_load_and_say_where(tmp_path: Path, text: str, mess
     (tmp_path / "routes.yaml").write_text(text)
     with pytest.raises(ConfigurationError, match=rf"routes\.yaml: .*{message}"):
         load_routes(tmp_path)
+
+
+def test_routes_on_which_an_alert_would_reach_nobody_are_refused() -> None:
+    rules = load_rules(DEFINITIONS)
+    of_risk = {"channel": "slack", "owners": ["risk"]}
+    with pytest.raises(
+        ValueError, match="nobody of operations takes failures of the machinery, which data-platform owns"
+    ):
+        Routes.model_validate({"routes": {"operations": [of_risk]}})
+    routes = Routes.model_validate(
+        {"routes": {"operations": [of_risk, {"channel": "email", "owners": ["data-platform"]}]}}
+    )
+    with pytest.raises(ConfigurationError, match="rule ticket_backlog: routes: nobody takes alerts of support-ops"):
+        check_routes(rules, routes)
 
 
 def test_a_rule_with_an_unknown_route_is_named_and_still_reaches_somebody(
