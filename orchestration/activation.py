@@ -15,7 +15,7 @@ from activation.alerts import (
     load_routes,
     report_failures,
 )
-from activation.audiences import Audience, sync_audience
+from activation.audiences import Audience, let_go_of_undefined, sync_audience
 from activation.rules import Rule, evaluate_rule
 from governance.lineage import Graph
 from governance.registry import Dataset
@@ -38,6 +38,7 @@ DELIVERED, NOTIFIED = "delivered", "notified"
 PASS_BUDGET_S, TICK_BUDGET_S = 60.0, 20.0
 """Seconds a pass and a sensor tick may spend on delivery: Slack takes a message a second, a tick ends at 60 s."""
 ALERTS = dg.AssetKey(["alerts", "outbox"])
+WITHDRAWALS = dg.AssetKey(["operations", "withdrawals"])
 
 
 def audience_key(audience: Audience) -> dg.AssetKey:
@@ -121,6 +122,49 @@ def audience_asset(audience: Audience, groups: Mapping[str, str], graph: Graph) 
         )
 
     return sync
+
+
+def withdrawals_asset(audiences: Sequence[Audience]) -> dg.AssetsDefinition:
+    """The step that lets go of those who said no where no audience goes any more."""
+
+    @dg.multi_asset(
+        name="let_go",
+        specs=[
+            dg.AssetSpec(
+                WITHDRAWALS,
+                deps=[CATALOGUE],
+                group_name="operations",
+                kinds={"python"},
+                owners=["team:data-platform"],
+                description="Whoever said no leaves lists and files of audiences that no file defines any more.",
+            )
+        ],
+        check_specs=[dg.AssetCheckSpec(DELIVERED, asset=WITHDRAWALS, description="Each of them could be let go of.")],
+    )
+    def let_go(
+        context: dg.AssetExecutionContext, hub: Hub
+    ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+        errors: list[str] = []
+        left: list[tuple[str, str, int]] = []
+        try:
+            for report in let_go_of_undefined(audiences, hub.settings, hub.clock):
+                errors += [f"{report.audience}: {error}" for error in report.errors]
+                left += [(report.audience, name, part.members) for name, part in report.destinations.items()]
+        except LendloopError as failure:
+            errors.append(str(failure))
+        for line in errors:
+            context.log.error(line)
+        yield dg.MaterializeResult(
+            asset_key=WITHDRAWALS, metadata={"left_behind": table(["audience", "destination", "people"], left)}
+        )
+        yield dg.AssetCheckResult(
+            check_name=DELIVERED,
+            asset_key=WITHDRAWALS,
+            passed=not errors,
+            metadata={"errors": dg.MetadataValue.md("\n".join(f"- {line}" for line in errors) or "none")},
+        )
+
+    return let_go
 
 
 def rules_asset(rules: Sequence[Rule], groups: Mapping[str, str], graph: Graph) -> dg.AssetsDefinition:

@@ -16,7 +16,7 @@ from governance.promotion import consumers_with_owners
 from governance.registry import read_registry
 from lendloop.project import load_manifest, publishable_tables
 from lendloop.settings import Settings, load_settings
-from orchestration.activation import alerts_asset, audience_asset, rules_asset
+from orchestration.activation import alerts_asset, audience_asset, rules_asset, withdrawals_asset
 from orchestration.jobs import automation, retention_asset, verdict_asset
 from orchestration.lineage import load_definitions
 from orchestration.reconcile import reconciliation_check
@@ -50,6 +50,7 @@ def build_defs(settings: Settings | None = None, resource_overrides: Mapping[str
             zones_asset(manifest, datasets, graph, told),
             *group_specs(manifest),
             *(audience_asset(audience, groups, graph) for audience in audiences),
+            withdrawals_asset(audiences),
             *([rules_asset(rules, groups, graph)] if rules else []),
             alerts_asset(rules, datasets, graph),
             verdict_asset(audiences),

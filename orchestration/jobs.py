@@ -13,7 +13,7 @@ from governance.registry import Dataset, shortest_refresh_minutes
 from lendloop.errors import ConfigurationError
 from lendloop.passes import record_pass
 from lendloop.settings import Settings
-from orchestration.activation import ALERTS, TICK_BUDGET_S, audience_key, report_overdue, run_alerts
+from orchestration.activation import ALERTS, TICK_BUDGET_S, WITHDRAWALS, audience_key, report_overdue, run_alerts
 from orchestration.freshness import report_late
 from orchestration.names import MAIN_JOB
 from orchestration.report import failures
@@ -35,6 +35,7 @@ def verdict_asset(audiences: Sequence[Audience]) -> dg.AssetsDefinition:
             *(source_key(source) for source in SYSTEMS),
             CATALOGUE,
             ALERTS,
+            WITHDRAWALS,
             *(audience_key(audience) for audience in audiences),
         ],
         group_name="operations",

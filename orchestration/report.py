@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from activation.alerts import alert_status, outbox_failures
-from activation.audiences import audience_status, load_audiences
+from activation.audiences import audience_status, failed_without_a_file, load_audiences
 from lendloop.passes import LastPass, overdue, read_last_pass
 from lendloop.publish import read_catalog
 from lendloop.settings import Settings
@@ -83,6 +83,8 @@ def failures(settings: Settings) -> list[str]:
         if group.state != "fresh"
     ]
     faults += [f"dataset {key} is demoted: {one.reason}" for key, one in read_standing(settings.home).demoted.items()]
-    for audience in audience_status(settings, load_audiences(settings.definitions / "audiences")):
+    audiences = load_audiences(settings.definitions / "audiences")
+    for audience in audience_status(settings, audiences):
         faults += [f"audience {audience['audience']}: {error}" for error in audience.get("errors") or []]
+    faults += failed_without_a_file(settings, audiences)
     return faults + [f"notification: {line}" for line in outbox_failures(settings)]

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from activation.audiences.definition import Audience, json_schema, load_audience, load_audiences
 from activation.audiences.report import DestinationReport, SyncReport
-from activation.audiences.runs import audience_status
+from activation.audiences.runs import audience_status, failed_without_a_file
 from activation.audiences.sync import sync_audience
+from activation.audiences.undefined import let_go_of_undefined
 
 __all__ = [
     "Audience",
     "DestinationReport",
     "SyncReport",
     "audience_status",
+    "failed_without_a_file",
     "json_schema",
+    "let_go_of_undefined",
     "load_audience",
     "load_audiences",
     "sync_audience",

@@ -127,7 +127,7 @@ class Audience(_Strict):
     entity: Literal["person_key"]
     sql: str = Field(min_length=10, description="One SELECT over trusted and kpi")
     payload: dict[Name, str] = Field(min_length=1)
-    exclude: list[ExcludeReason] = Field(min_length=1)
+    exclude: list[ExcludeReason] = Field(min_length=1, description="Who is held back by name; `opt_out` always")
     rests_on: dict[SourceName, MaxAgeHours] = Field(min_length=1, description="Sources of the facts in the SQL")
     requires: dict[SourceName, MaxAgeHours] = Field(min_length=1, description="Sources of consent and exclusions")
     holdout: HoldOut | None = None
@@ -156,6 +156,8 @@ class Audience(_Strict):
         needed.update(source for reason in self.exclude for source in _SOURCES_OF_REASON[reason])
         if missing := sorted(needed - set(self.requires)):
             raise ValueError(f"requires must name {', '.join(missing)}: consent and the exclusions rest on it")
+        if "opt_out" not in self.exclude:
+            raise ValueError("exclude must name opt_out: a no counts for whoever shares a phone, an address or an id")
         for trait, column in self.payload.items():
             if _TELLING_WORDS.search(trait):
                 raise ValueError(f"payload trait {trait!r} tells of a person's finances; choose a neutral name")

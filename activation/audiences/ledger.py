@@ -139,6 +139,22 @@ def open_ledger(
             connection.execute("detach ledger")
 
 
+def audiences_in(home: Home, destination: str, timeout_s: float) -> list[str]:
+    """The audiences that have, or may have, members at a destination whose ledger is there. Raises as `open_ledger` does."""
+    path = ledger_path(home, destination)
+    with (
+        file_lock(home.delivery / f"{destination}.lock", f"looking who is at {destination}", timeout_s),
+        duckdb.connect(":memory:") as connection,
+    ):
+        attach_private(connection, path, "ledger")
+        upgrade(connection, "ledger", VERSIONS, f"{path}")
+        rows = connection.execute(
+            "select audience from ledger.delivered where is_member union select audience from ledger.outbox order by 1"
+        ).fetchall()
+        connection.execute("detach ledger")
+    return [name for (name,) in rows]
+
+
 @dataclass(frozen=True)
 class Wave:
     """Rows that go out together, by one function of the destination. `first` to `last`: where they stand in the plan."""

@@ -6,6 +6,7 @@ Belongs here: opening published data read-only. Not here: deciding who is in, wr
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from lendloop.errors import PermanentError
 from lendloop.home import Home
 
 Stamp = tuple[tuple[int, int, int], ...]
+BETWEEN_TRIES_S = 0.05
+"""The two catalogues are replaced one after the other."""
 
 
 @dataclass(frozen=True)
@@ -55,19 +58,35 @@ def _stat(path: Path) -> tuple[int, int, int]:
 
 
 def attach_published(connection: duckdb.DuckDBPyConnection, home: Home) -> Snapshot:
-    """Attach `published` and, when it is there, `contacts`, read-only. Raises PermanentError before any publication."""
+    """Attach `published` and, when it is there, `contacts` of the same publication, read-only.
+
+    Raises PermanentError before any publication, and where one was cut off between the two: whose address it is and who
+    said no would be of two moments.
+    """
     if not home.published.exists():
         raise PermanentError("nothing is published yet: run `lendloop run` first")
+    is_still = False
     for _ in range(20):
         before = catalogue_stamp(home)
         connection.execute(f"attach {quote(home.published)} as published (read_only)")
         if home.contacts.exists():
             connection.execute(f"attach {quote(home.contacts)} as contacts (read_only)")
-        if catalogue_stamp(home) == before:
+        is_still, is_one = catalogue_stamp(home) == before, _versions_agree(connection)
+        if is_still and is_one:
             return _snapshot(connection, home, before)
         for name in ("published", "contacts"):
             connection.execute(f"detach database if exists {name}")
+        time.sleep(BETWEEN_TRIES_S)
+    if is_still:
+        raise PermanentError("contacts and what is published are of two publications: run `lendloop run` again")
     raise PermanentError("the published catalogue is replaced faster than it can be opened")
+
+
+def _versions_agree(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether both catalogues are of one publication, as far as they say."""
+    told = [name for name in ("published", "contacts") if has_table(connection, name, "publication", "version")]
+    versions = {connection.execute(f"select version from {name}.publication.version").fetchone() for name in told}
+    return len(versions) <= 1
 
 
 def _snapshot(connection: duckdb.DuckDBPyConnection, home: Home, stamp: Stamp) -> Snapshot:

@@ -10,12 +10,15 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import func, insert, select
 
 from activation.audiences.definition import Audience
 from activation.audiences.report import DestinationReport, SyncReport
 from activation.ops import open_ops, reading, sync_run, writing
 from lendloop.settings import Settings
+
+NO_VERSION = 0
+"""Of a pass of an audience that no file defines: those of files begin with 1."""
 
 
 def keep_runs(settings: Settings, report: SyncReport, started_at: datetime) -> None:
@@ -64,6 +67,34 @@ def audience_status(settings: Settings, audiences: Iterable[Audience]) -> list[d
             return [_status(connection, audience) for audience in audiences]
     finally:
         engine.dispose()
+
+
+def failed_without_a_file(settings: Settings, audiences: Iterable[Audience]) -> list[str]:
+    """One line for each destination at which those who said no could not be let go of, as no file defines their audience."""
+    defined = {(audience.name, name) for audience in audiences for name in audience.destinations.names()}
+    newest = select(sync_run.c.audience, sync_run.c.destination, func.max(sync_run.c.started_at).label("last"))
+    last = newest.group_by(sync_run.c.audience, sync_run.c.destination).subquery()
+    engine = open_ops(settings)
+    try:
+        with reading(engine) as connection:
+            rows = connection.execute(
+                select(sync_run)
+                .join(
+                    last,
+                    (sync_run.c.audience == last.c.audience)
+                    & (sync_run.c.destination == last.c.destination)
+                    & (sync_run.c.started_at == last.c.last),
+                )
+                .where(sync_run.c.error.is_not(None))
+                .order_by(sync_run.c.audience, sync_run.c.destination)
+            ).all()
+    finally:
+        engine.dispose()
+    return [
+        f"audience {row.audience}, which no file defines, at {row.destination}: {row.error}"
+        for row in rows
+        if (row.audience, row.destination) not in defined and row.counts["audience_version"] == NO_VERSION
+    ]
 
 
 def _status(connection: Any, audience: Audience) -> dict[str, Any]:

@@ -121,6 +121,8 @@ class _Pass:
 
     def _sync(self, name: str, ledger: Ledger) -> DestinationReport:
         counts = self._plan(ledger)
+        if self._selection.skipped:
+            return self._let_go(name, ledger, DestinationReport(outcome="skipped"))
         breaches = self._selection.blocked or self._breaches(name, ledger, counts)
         part = DestinationReport(
             added=counts.add, changed=counts.change, removed=counts.remove, unchanged=counts.unchanged, kept=counts.keep,
@@ -160,7 +162,7 @@ class _Pass:
         """A plan on the catalogue that is current: consent and exclusions are those published when sending starts."""
         for _ in range(REPLANS):
             counts = PlanCounts()
-            if not self._selection.blocked:
+            if self._may_plan():
                 counts = ledger.plan(
                     send_id=self._send_id,
                     as_of=self._clock.as_of,
@@ -170,6 +172,9 @@ class _Pass:
                 return counts
             self._select()
         raise PermanentError(f"audience {self._audience.name}: what is published changes faster than it can be planned")
+
+    def _may_plan(self) -> bool:
+        return not (self._selection.blocked or self._selection.skipped)
 
     def _breaches(self, name: str, ledger: Ledger, counts: PlanCounts) -> list[str]:
         last = ledger.last_sync()
@@ -197,8 +202,8 @@ class _Pass:
             delivery.errors.append("list_deleted: guards.recreate_deleted_list is false, so it is not made again")
             return delivery
         counts = self._plan(ledger)
-        if self._selection.blocked:
-            delivery.errors += self._selection.blocked
+        if not self._may_plan():
+            delivery.errors += self._selection.blocked or self._selection.notes
             return delivery
         part.events.append(f"list_recreated: all {counts.add} people are sent to a new {self._list_name()}")
         part.added, part.changed, part.unchanged = counts.add, counts.change, counts.unchanged

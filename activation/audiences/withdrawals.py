@@ -5,9 +5,12 @@ Belongs here: finding them in what is published. Not here: removing them (ledger
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import get_args
+
 import duckdb
 
-from activation.audiences.definition import Audience
+from activation.audiences.definition import Audience, ExcludeReason
 from activation.audiences.readers import has_table, quote
 from lendloop.settings import SourceName
 
@@ -20,17 +23,27 @@ def find_withdrawn(connection: duckdb.DuckDBPyConnection, audience: Audience) ->
 
     Only a no counts, however old what says it is. That somebody has no permission, or that a table is not there, does not.
     """
+    tables = [table for table, source in SUPPRESSIONS if source in audience.requires]
+    _find(connection, [f"channel = {quote(audience.channel)}"], tables, audience.exclude)
+
+
+def find_whoever_said_no(connection: duckdb.DuckDBPyConnection) -> None:
+    """`withdrawn`, of an audience of which nothing is known: whoever said no on any channel, or is held back for any reason."""
+    _find(connection, [], [table for table, _ in SUPPRESSIONS], get_args(ExcludeReason))
+
+
+def _find(
+    connection: duckdb.DuckDBPyConnection, channel: Sequence[str], tables: Sequence[str], reasons: Sequence[str]
+) -> None:
     said = ["select null::varchar as person_key limit 0"]
     if has_table(connection, "published", "trusted", "dim_contact_permission"):
-        said.append(
-            "select person_key from published.trusted.dim_contact_permission"
-            f" where channel = {quote(audience.channel)} and not coalesce(is_permitted, false)"
-        )
-    reasons = ", ".join(quote(reason) for reason in audience.exclude)
+        refused = " and ".join(["not coalesce(is_permitted, false)", *channel])
+        said.append(f"select person_key from published.trusted.dim_contact_permission where {refused}")
+    listed = ", ".join(quote(reason) for reason in reasons)
     said += [
-        f"select person_key from published.trusted.{table} where reason in ({reasons})"
-        for table, source in SUPPRESSIONS
-        if source in audience.requires and has_table(connection, "published", "trusted", table)
+        f"select person_key from published.trusted.{table} where reason in ({listed})"
+        for table in tables
+        if has_table(connection, "published", "trusted", table)
     ]
     connection.execute(f"create or replace temp table withdrawn as {' union '.join(f'({sql})' for sql in said)}")
     if has_table(connection, "published", "trusted", "map_customer_source"):

@@ -211,7 +211,9 @@ class Blueshift:
             # the profile is there already, so an addition that was refused is not "nothing happened"
             return _all(rows, "planned" if error.taken is False and verb == "remove" else "unknown", str(error))
         if answer.status == 404:
-            raise RemoteListGoneError(f"list {remote_id} is gone")
+            # who stands on a list that is taken for gone is forgotten: its own page must say so too
+            await self.count(remote_id)
+            return _all(rows, "unknown", "404 from a list that is there")
         if answer.status in (400, 413, 422) and len(rows) > 1:
             return await self._halves(partial(self._membership, verb, remote_id), rows)
         if answer.status in (400, 413, 422):

@@ -65,6 +65,7 @@ def test_a_missing_field_is_named_with_its_file(tmp_path: Path, field: str) -> N
         ({"destinations": {"blueshift": {"list": "recovery_91"}}}, "destinations.blueshift.list"),
         ({"destinations": {}}, "at least one destination"),
         ({"requires": {"crm": 24}}, "requires must name support"),
+        ({"exclude": ["fraud", "dispute"]}, "exclude must name opt_out"),
         ({"offer": None}, "needs an offer"),
         ({"holdout": {"share": 2, "salt": "salt"}}, "holdout.share"),
         ({"guards": {"override": True}}, "guards.override: no such field"),

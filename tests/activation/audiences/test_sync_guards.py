@@ -260,6 +260,17 @@ def test_before_any_publication_the_report_says_what_to_do(lender: PublishedLend
     assert "nothing is published yet" in report.errors[0]
 
 
+def test_contacts_of_another_publication_are_not_written_to(lender: PublishedLender, audience: Audience) -> None:
+    crowd(lender, 2)
+    lender.publish()
+    with duckdb.connect(str(lender.home / "contacts.duckdb")) as connection:
+        connection.execute("update publication.version set version = version + 1")
+    report = run(lender, audience, publish=False)
+    assert (report.outcome, report.desired) == ("failed", 0)
+    assert "of two publications" in report.errors[0]
+    assert run(lender, audience).outcome == "done"
+
+
 def test_nothing_personal_is_in_the_report_or_the_audience_file_beyond_payloads(
     lender: PublishedLender, audience: Audience
 ) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
+from activation.audiences import Audience, failed_without_a_file, let_go_of_undefined
 from activation.destinations.blueshift import CONTRACT
 from tests.activation.destinations.conftest import Marketing
 
@@ -112,6 +113,18 @@ def test_a_list_deleted_at_the_vendor_is_made_again_with_everyone_in_it(marketin
     assert len(marketing.members()) == 31
 
 
+def test_a_list_that_is_not_found_once_and_is_there_loses_nobody(marketing: Marketing) -> None:
+    marketing.crowd(5)
+    marketing.sync()
+    marketing.lender.add("trusted.fct_suppression", person_key="p0003", reason="opt_out")
+    marketing.sandbox.add_fault(system="blueshift", path="bulk_remove", kind="status", status=404, count=1)
+    part = marketing.sync().destinations["blueshift"]
+    assert (part.unknown, part.members, part.events) == (1, 5, [])
+    assert marketing.sync().outcome == "done"
+    assert "p0003" not in marketing.members()
+    assert len(marketing.members()) == 4
+
+
 def test_a_deleted_list_is_left_alone_where_the_audience_says_so(marketing: Marketing) -> None:
     marketing.crowd(5)
     marketing.sync()
@@ -158,6 +171,49 @@ def test_whoever_said_no_leaves_the_list_of_a_plan_that_may_not_start(marketing:
     marketing.lender.add("trusted.fct_suppression", person_key="p0031", reason="opt_out")
     part = marketing.sync().destinations["blueshift"]
     assert (part.outcome, part.members) == ("blocked", 0)
+
+
+def test_a_no_counts_where_an_audience_that_no_file_defines_left_people(marketing: Marketing) -> None:
+    marketing.crowd(5)
+    marketing.sync()
+    lender, folder = marketing.lender, marketing.lender.home / "exports" / marketing.audience.name
+
+    def let_go(*defined: Audience) -> dict[str, tuple[int, int]]:
+        lender.publish()
+        reports = let_go_of_undefined(defined, lender.settings, lender.clock)
+        assert not [error for report in reports for error in report.errors]
+        return {name: (part.removed, part.members) for report in reports for name, part in report.destinations.items()}
+
+    assert let_go(marketing.audience) == {}
+    assert let_go() == {"blueshift": (0, 5), "drop": (0, 5)}
+    lender.add("trusted.fct_ticket_suppression", person_key="p0001", reason="hardship")
+    for permission in lender.rows["trusted.dim_contact_permission"]:
+        permission["is_permitted"] = permission["person_key"] != "p0002"
+    assert let_go() == {"blueshift": (2, 3), "drop": (2, 0)}
+    assert sorted(marketing.members()) == ["p0000", "p0003", "p0004"]
+    assert not folder.exists()
+    delete_list(marketing)
+    assert let_go() == {"blueshift": (0, 0)}
+    assert let_go() == {}
+    marketing.sync()
+    assert sorted(marketing.members()) == ["p0000", "p0001", "p0003", "p0004"]
+    assert folder.exists()
+
+
+def test_what_cannot_be_let_go_of_is_told_until_it_can(marketing: Marketing) -> None:
+    marketing.crowd(2)
+    marketing.sync()
+    marketing.lender.add("trusted.fct_suppression", person_key="p0001", reason="opt_out")
+    marketing.lender.publish()
+    settings, clock = marketing.lender.settings, marketing.lender.clock
+    marketing.sandbox.add_fault(system="blueshift", path="bulk_remove", kind="expired", count=1)
+    let_go_of_undefined([], settings, clock)
+    [fault] = failed_without_a_file(settings, [])
+    assert "LENDLOOP_BLUESHIFT_KEY" in fault
+    assert failed_without_a_file(settings, [marketing.audience]) == []
+    let_go_of_undefined([], settings, clock)
+    assert failed_without_a_file(settings, []) == []
+    assert marketing.members() == ["p0000"]
 
 
 def test_a_count_that_differs_is_reported(marketing: Marketing) -> None:
