@@ -116,6 +116,7 @@ class CrmReader:
     def __init__(self, api: VendorApi, mapping: dict[str, dict[str, str]]) -> None:
         self.api = api
         self.notes: list[str] = []
+        self._lacking: dict[str, list[str]] = {}
         self._objects = {name: self._describe(name, columns) for name, columns in mapping.items()}
 
     @classmethod
@@ -138,8 +139,11 @@ class CrmReader:
     def _describe(self, name: str, columns: dict[str, str]) -> _Object:
         listed = self.api.call(Request(f"crm/v3/properties/{name}")).get("results", [])
         there = {str(one["name"]) for one in listed}
-        if absent := [f"{column} ({vendor})" for column, vendor in columns.items() if there and vendor not in there]:
-            self.notes.append(f"{name}: no such property in HubSpot, NULL: {', '.join(absent)}")
+        absent = {column: vendor for column, vendor in columns.items() if there and vendor not in there}
+        self._lacking[name] = list(absent)
+        if absent:
+            told = ", ".join(f"{column} ({vendor})" for column, vendor in absent.items())
+            self.notes.append(f"{name}: no such property in HubSpot, NULL: {told}")
         taken = {*columns.values(), *NOT_TAKEN}
         extra = {
             column_name(str(one["name"])): str(one["name"])
@@ -151,6 +155,9 @@ class CrmReader:
 
     def has(self, table: RawTable) -> bool:
         return table.name in self._objects
+
+    def lacks(self, table: RawTable) -> list[str]:
+        return self._lacking[table.name]
 
     def follows_cursor(self, table: RawTable) -> bool:
         return table.cursor is not None

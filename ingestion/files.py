@@ -12,10 +12,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from xml.etree.ElementTree import ParseError
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from python_calamine import CalamineError, CalamineWorkbook, PasswordError
+
+from ingestion.formulas import failed_cells, with_failed
 
 DELIMITERS = (",", ";", "\t")
 BATCH_ROWS = 10_000
@@ -114,12 +117,15 @@ def _workbook(path: Path) -> Iterator[tuple[str, Iterator[list[Any]]]]:
                 )
             if parts.testzip() is not None:
                 raise FileFaultError(damaged)
+            failed = failed_cells(parts)
         workbook = CalamineWorkbook.from_path(str(path))
         for name in workbook.sheet_names:
-            yield name, iter(workbook.get_sheet_by_name(name).iter_rows())
+            sheet = workbook.get_sheet_by_name(name)
+            left = sheet.start[1] if sheet.start else 0
+            yield name, with_failed(sheet.iter_rows(), failed.get(name, {}), left)
     except PasswordError as error:
         raise FileFaultError("has a password: save it without one") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, CalamineError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ParseError, CalamineError) as error:
         raise FileFaultError(damaged) from error
 
 

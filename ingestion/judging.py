@@ -5,7 +5,7 @@ not: when a value is bad (contract), and running the SQL (scratch).
 
 A row without its key stays out, and so does every row with a fault in the ledger, or when it is
 replayed. Any other is loaded with NULL for the bad value, since an exclusion beside a bad birth date must
-still count; an exclusion that can't be read itself counts as said (`RawTable.fails_closed`).
+still count; an exclusion that can't be read itself counts as said (`RawTable.fails_closed`), a consent as taken back.
 """
 
 from __future__ import annotations
@@ -76,7 +76,9 @@ def _without_key(table: RawTable, key: str, position: int | None) -> tuple[str, 
 
 
 def _value(table: RawTable, column: str, position: int, faults: dict[str, str]) -> str:
-    """SQL of what raw gets: the value, NULL where it is bad, TRUE where that would let somebody be contacted."""
+    """SQL of what raw gets: the value, NULL where it is bad, TRUE or FALSE where that would let somebody be contacted."""
+    if column in table.consents and column in faults:
+        return f"CASE WHEN {faults[column]} THEN false ELSE t{position} END"
     closing = [faults[name] for name, targets in table.fails_closed.items() if column in targets and name in faults]
     return f"(t{position} OR {' OR '.join(closing)})" if closing else f"t{position}"
 

@@ -105,13 +105,16 @@ class LedgerReader:
             self.columns[table.name] = found
             if any(column["nullable"] for column in described if column["name"] == table.key[0]):
                 self._keys_may_be_null.add(table.name)
-            if lacking := [name for name in table.columns if name not in found]:
+            if lacking := self.lacks(table):
                 self.notes.append(f"{table.name}: not in the ledger, NULL: {', '.join(lacking)}")
             if table.cursor and table.cursor not in found:
                 self.notes.append(f"{table.name}: no {table.cursor}, so it is read whole every time")
 
     def has(self, table: RawTable) -> bool:
         return table.name in self.columns
+
+    def lacks(self, table: RawTable) -> list[str]:
+        return [name for name in table.columns if name not in self.columns[table.name]]
 
     def follows_cursor(self, table: RawTable) -> bool:
         """Whether changes can be found by the table's cursor."""

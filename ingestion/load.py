@@ -51,12 +51,16 @@ KEYS_AT_ONCE = 50_000
 
 
 class Reader(Protocol):
-    """A source as a load sees it. `lists_keys`: keys alone can be listed, else the whole table is read for it."""
+    """A source as a load sees it. `lists_keys`: keys alone can be listed, else the whole table is read for it.
+
+    `lacks` names the declared columns that a table of the source does not have.
+    """
 
     lists_keys: bool
     notes: list[str]
 
     def has(self, table: RawTable) -> bool: ...
+    def lacks(self, table: RawTable) -> list[str]: ...
     def follows_cursor(self, table: RawTable) -> bool: ...
     def read(self, table: RawTable, floor: datetime | int | None) -> Iterator[tuple[pa.Table | Stream, bool]]: ...
     def weight(self, table: RawTable) -> int | None: ...
@@ -193,6 +197,7 @@ class _Load:
             for one in progress:
                 one.outcome = scratch.outcome(one.table.name)
                 self._keep_bad(scratch, one, load_id, loaded_at)
+                self._let_go_of_mended(scratch, one, load_id, loaded_at)
             written = [one for one in progress if sum(one.outcome[kind] for kind in ("new", "changed", "deleted"))]
             if written:
                 write_rows(self.source, self.settings, scratch, [one.table for one in written], loaded_at)
@@ -214,7 +219,8 @@ class _Load:
             raw.create_tables(connection)
             for table in TABLES[self.source]:
                 due = self._is_due(reader, table)
-                whole = not reader.follows_cursor(table) or (due and not reader.lists_keys)
+                lost = self._lost(connection, reader, table)
+                whole = lost or not reader.follows_cursor(table) or (due and not reader.lists_keys)
                 state = raw.read_table_state(
                     connection,
                     table,
@@ -226,6 +232,22 @@ class _Load:
                 )
                 progress.append(_Progress(table, state, whole=state.floor is None, compare=due and state.total > 0))
         return progress
+
+    def _lost(self, connection: duckdb.DuckDBPyConnection, reader: Reader, table: RawTable) -> bool:
+        """Whether the source has no more what raw has of it: the table, or a column in which opt-outs or reversals stood.
+
+        Raises PermanentError unless LENDLOOP_SHRINK_LIMIT=0 allows it; then the table is read whole.
+        """
+        if not reader.has(table):
+            lost = [table.name] if raw.holds(connection, table) else []
+        else:
+            lost = [f"{table.name}.{name}" for name in reader.lacks(table) if raw.holds(connection, table, name)]
+        if lost and self.settings.shrink_limit > 0:
+            raise PermanentError(
+                f"{self.source} has no {', '.join(lost)} any more, where raw has values: refused, nothing of {self.source} was "
+                f"applied; if that is right, allow it once with LENDLOOP_SHRINK_LIMIT=0"
+            )
+        return bool(lost)
 
     def _raw_is_as_left(self, progress: list[_Progress]) -> bool:
         """Whether raw holds what the last load left there, so that what that load remembers is still true of it."""
@@ -241,7 +263,8 @@ class _Load:
     def _read(self, reader: Reader, scratch: Scratch, one: _Progress) -> None:
         table = one.table
         if not reader.has(table):
-            one.whole = one.compare = False
+            # what raw has live of it by now may go, or the load would have been refused
+            one.whole = one.compare = one.state.live > 0
             return
         if reader.follows_cursor(table) and reader.compare_every_days(table) is not None:
             one.source_weight = reader.weight(table)
@@ -349,6 +372,16 @@ class _Load:
             )
         if new := scratch.tables[one.table.name].new_columns:
             self.notes.append(f"{one.table.name}: new column(s) taken into raw: {', '.join(sorted(new))}")
+
+    def _let_go_of_mended(self, scratch: Scratch, one: _Progress, load_id: str, moment: datetime) -> None:
+        """What waits in quarantine is over once the source shows its row without a fault: it explains nothing any more."""
+        waiting = quarantine.waiting(self.home, self.source, one.table.name)
+        if not waiting.num_rows:
+            return
+        good = scratch.good_keys(one.table.name, waiting.column("key"))
+        entries = zip(*(waiting.column(name).to_pylist() for name in ("quarantine_id", "key")), strict=True)
+        over: dict[str, str | None] = {entry: None for entry, key in entries if key in good}
+        quarantine.mark_replayed(self.home, self.source, one.table.name, over, load_id=load_id, replayed_at=moment)
 
     def _report(self, scratch: Scratch, progress: list[_Progress], changed: bool) -> SourceReport:
         tables = {}

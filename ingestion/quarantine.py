@@ -1,8 +1,8 @@
 """Rows with values that the contract refused, kept as Parquet until somebody mends them.
 
 `<home>/quarantine/<source>/<table>/<load id>.parquet`, one file a load, written once and atomically;
-`replayed/<load id>.parquet` beside them says which were taken in later. The id of a row follows from
-its content, so that reading it again does not double it.
+`replayed/<load id>.parquet` beside them says which were taken in later, or came mended from the source. The id of a
+row follows from its content, so that reading it again does not double it.
 """
 
 from __future__ import annotations
@@ -45,11 +45,7 @@ def store(home: Home, source: str, table: str, bad: pa.Table, *, load_id: str, q
     place = folder(home, source, table)
     with _connect() as connection:
         connection.register("bad", bad)
-        known = (
-            f"SELECT quarantine_id FROM read_parquet({literal(str(place / '*.parquet'))})"
-            if any(place.glob("*.parquet"))
-            else "SELECT '' AS quarantine_id"
-        )
+        known = f"SELECT quarantine_id FROM ({_entries(place, over='superseded')})"
         rows = connection.sql(
             f"""SELECT * FROM (SELECT DISTINCT
                     {identity(source, table)} AS quarantine_id, ? AS source, ? AS "table", _key AS key, _reason AS reason,
@@ -63,20 +59,29 @@ def store(home: Home, source: str, table: str, bad: pa.Table, *, load_id: str, q
 
 
 def waiting(home: Home, source: str, table: str) -> pa.Table:
-    """The rows of a table in quarantine that were not replayed yet, oldest first; empty where there are none."""
+    """The rows of a table in quarantine that were not taken in yet, oldest first; empty where there are none."""
     place = folder(home, source, table)
     if not any(place.glob("*.parquet")):
         return pa.table({name: pa.array([], pa.string()) for name in COLUMNS})
-    replayed = (
-        f"SELECT quarantine_id FROM read_parquet({literal(str(place / 'replayed' / '*.parquet'))})"
-        if any((place / "replayed").glob("*.parquet"))
-        else "SELECT '' AS quarantine_id"
-    )
     with _connect() as connection:
-        return connection.sql(
-            f"SELECT * FROM read_parquet({literal(str(place / '*.parquet'))}, union_by_name = true) "
-            f"WHERE quarantine_id NOT IN ({replayed}) ORDER BY quarantined_at, quarantine_id"
-        ).to_arrow_table()
+        return connection.sql(f"{_entries(place)} ORDER BY quarantined_at, quarantine_id").to_arrow_table()
+
+
+def _entries(place: Path, over: str = "") -> str:
+    """A query of the entries of a folder that are not over: loaded, or superseded since they came; or only the latter."""
+    if not any(place.glob("*.parquet")):
+        return "SELECT '' AS quarantine_id"
+    entries = f"SELECT * FROM read_parquet({literal(str(place / '*.parquet'))}, union_by_name = true) AS entry"
+    if not any((place / "replayed").glob("*.parquet")):
+        return entries
+    ways = {"loaded": "true", "superseded": "replayed.replayed_at >= entry.quarantined_at"}
+    ended = " OR ".join(
+        f"(replayed.outcome = {literal(way)} AND {since})" for way, since in ways.items() if over in ("", way)
+    )
+    return (
+        f"{entries} WHERE NOT EXISTS (SELECT 1 FROM read_parquet({literal(str(place / 'replayed' / '*.parquet'))},"
+        f" union_by_name = true) AS replayed WHERE replayed.quarantine_id = entry.quarantine_id AND ({ended}))"
+    )
 
 
 def mended(home: Home, source: str, table: str) -> pa.Table:

@@ -153,6 +153,13 @@ def read_table_state(
     return TableState(floor, totals.live, totals.live_weight, totals.rows, extra, totals.last_loaded_at, known)
 
 
+def holds(connection: duckdb.DuckDBPyConnection, table: RawTable, column: str | None = None) -> bool:
+    """Whether any live row is there, or any that has a value in a column."""
+    filled = f" AND {quoted(column)} IS NOT NULL" if column else ""
+    found = connection.execute(f"SELECT 1 FROM {_name(table)} WHERE _deleted_at IS NULL{filled} LIMIT 1").fetchall()
+    return bool(found)
+
+
 def _write(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> int:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     [(rows,)] = connection.execute(f"COPY ({query}) TO {literal(str(path))} (FORMAT parquet)").fetchall()

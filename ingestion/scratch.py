@@ -411,6 +411,17 @@ class Scratch:
             self.folder / f"write_{name}.parquet",
         )
 
+    def good_keys(self, name: str, among: pa.ChunkedArray) -> set[str]:
+        """Those of some keys, as quarantine writes them, whose row was read without any fault."""
+        keys = ", ".join(f"CAST({quoted(key)} AS VARCHAR)" for key in self.tables[name].table.key)
+        self.connection.register("among", pa.table({"key": among}))
+        found = self.connection.execute(
+            f"SELECT key FROM among WHERE key IN (SELECT concat_ws('|', {keys}) FROM w_{name})"
+            f" AND key NOT IN (SELECT _key FROM bad_{name} WHERE _key IS NOT NULL)"
+        ).fetchall()
+        self.connection.unregister("among")
+        return {str(key) for (key,) in found}
+
     def bad(self, name: str) -> Iterator[pa.Table]:
         """The rows for quarantine, some at a time: _key, _reason, _fault (columns), _raw."""
         rows = self.connection.sql(f"SELECT DISTINCT * FROM bad_{name}").to_arrow_reader(BLOCK_ROWS)

@@ -92,6 +92,10 @@ class SupportReader:
     def has(self, table: RawTable) -> bool:
         return True
 
+    def lacks(self, table: RawTable) -> list[str]:
+        """Zendesk's own fields are in every export."""
+        return []
+
     def follows_cursor(self, table: RawTable) -> bool:
         return table.cursor is not None
 

@@ -32,7 +32,7 @@ from ingestion.whole import ReadWhole
 from lendloop.errors import ConfigurationError, TransientError
 from lendloop.settings import Settings
 
-READ_AS = 2
+READ_AS = 3
 """Grows when the same file would give other rows: every file is read again then."""
 SPELLINGS: dict[str, tuple[str, ...]] = {
     "record": ("record", "record_id", "respondent", "respondent_id", "response_id", "id"),
@@ -67,7 +67,7 @@ class SurveyReader(ReadWhole):
     """The rows of the folder's files. Open it with `with SurveyReader.open(settings)`.
 
     After `read`, `contents` has the fingerprint of each file whose rows are in raw then, and no text for one that could
-    not be taken; `faults` names those.
+    not be taken, or not with all its lines; `faults` names those.
     """
 
     def __init__(self, paths: list[Path], hash_key: Callable[[], bytes]) -> None:
@@ -116,7 +116,7 @@ class SurveyReader(ReadWhole):
             try:
                 content = _fingerprint(path)
                 is_known = self._known.get(_name(path)) == content
-                repeated = set() if is_known else self._repeated(path)
+                repeated, longer = (set[str](), 0) if is_known else self._looked_through(path)
             except FileFaultError as error:
                 self.faults.append(f"{_name(path)} {error}")
                 self._standing.append(_prefix(path))
@@ -125,7 +125,13 @@ class SurveyReader(ReadWhole):
                 self._standing.append(_prefix(path))
             else:
                 yield from self._taken(path, content, repeated, table)
-            self.contents[_name(path)] = content
+            if longer:
+                self.faults.append(
+                    f"{_name(path)} has {longer} line(s) of more values than columns, which are in quarantine: put texts"
+                    " with a separator in quotes, since a no may stand there"
+                )
+            else:
+                self.contents[_name(path)] = content
 
     def _taken(
         self, path: Path, content: str, repeated: set[str], table: RawTable
@@ -168,10 +174,14 @@ class SurveyReader(ReadWhole):
         if not found:
             raise FileFaultError(f"has no people: its first line must name one of {', '.join(NAMES_SOMEBODY)}")
 
-    def _repeated(self, path: Path) -> set[str]:
-        """The keys that several rows of a file would have. Raises FileFaultError, also where the file breaks off."""
-        keys = Counter(str(row["id"]) for row in self._rows(path) if isinstance(row, dict))
-        return {key for key, times in keys.items() if times > 1}
+    def _looked_through(self, path: Path) -> tuple[set[str], int]:
+        """The keys that several rows of a file would have, and how many of its lines are no rows.
+
+        Raises FileFaultError, also where the file breaks off.
+        """
+        keys = Counter(str(row["id"]) if isinstance(row, dict) else None for row in self._rows(path))
+        longer = keys.pop(None, 0)
+        return {str(key) for key, times in keys.items() if times > 1}, longer
 
     def _batches(self, path: Path, repeated: set[str], table: RawTable) -> Iterator[pa.Table]:
         rows: list[dict[str, str | None]] = []

@@ -40,7 +40,8 @@ class RawTable:
     `key` columns identify a row; a row without them stays out of raw. `cursor` is the column
     that grows when a row changes; a table without one is mirrored whole. `optional` tables may
     be absent from the source. `fails_closed`: the bool columns that become TRUE when the value of
-    a column can't be read. `text_lists`: the json columns that must hold a list of texts.
+    a column can't be read; `consents`: those that become FALSE when their own can't. `text_lists`: the
+    json columns that must hold a list of texts.
     """
 
     source: Source
@@ -50,6 +51,7 @@ class RawTable:
     cursor: str | None = None
     optional: bool = False
     fails_closed: dict[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    consents: tuple[str, ...] = ()
     text_lists: tuple[str, ...] = ()
 
     @property
@@ -272,6 +274,7 @@ CRM: tuple[RawTable, ...] = (
         },
         cursor="updated_at",
         fails_closed={name: (name,) for name in ("do_not_contact", "is_fraud", "is_deceased", "has_dispute")},
+        consents=("sms_consent", "email_consent"),
     ),
     RawTable(
         "crm",
@@ -332,9 +335,10 @@ SUPPORT: tuple[RawTable, ...] = (
         },
         cursor="generated_timestamp",
         fails_closed={
-            "tags": ("is_dispute", "is_complaint"),
+            "tags": ("is_dispute", "is_complaint", "is_hardship"),
             "is_dispute": ("is_dispute",),
             "is_complaint": ("is_complaint",),
+            "is_hardship": ("is_hardship",),
         },
         text_lists=("tags",),
     ),

@@ -22,6 +22,10 @@ class ReadWhole:
     def has(self, table: RawTable) -> bool:
         return True
 
+    def lacks(self, table: RawTable) -> list[str]:
+        """A file may leave out what it likes."""
+        return []
+
     def follows_cursor(self, table: RawTable) -> bool:
         return False
 

@@ -70,7 +70,7 @@ def test_what_excludes_a_person_arrives_beside_a_value_that_does_not(
     assert (counts.new, counts.changed, counts.quarantined, counts.unchanged, counts.rows) == (0, 1, 1, 0, 1)
     assert warehouse.rows(
         "SELECT date_of_birth, sms_consent, email_consent, do_not_contact, first_name FROM raw_crm.contacts"
-    ) == [(None, False, None, True, "Ama")]
+    ) == [(None, False, False, True, "Ama")]
     [entry] = waiting(settings, "crm", "contacts")
     assert (entry["key"], entry["column"]) == ("1", "date_of_birth, email_consent")
     assert entry["reason"] == (
@@ -80,7 +80,7 @@ def test_what_excludes_a_person_arrives_beside_a_value_that_does_not(
     assert (text["date_of_birth"], text["email_consent"], text["first_name"]) == (WRONG_DATE, "perhaps", "Ama")
 
 
-def test_an_exclusion_that_cannot_be_read_counts_as_said_and_a_consent_as_not_given(
+def test_an_exclusion_that_cannot_be_read_counts_as_said_and_a_consent_as_taken_back(
     vendors: Vendors, settings: Settings, clock: Clock, warehouse: Warehouse
 ) -> None:
     unclear = dict.fromkeys(("do_not_contact", "fraud_flag", "deceased", "in_dispute", "sms_consent"), "unclear")
@@ -89,10 +89,10 @@ def test_an_exclusion_that_cannot_be_read_counts_as_said_and_a_consent_as_not_gi
     assert (report.new, report.quarantined) == (3, 1)
     assert warehouse.rows(
         "SELECT do_not_contact, is_fraud, is_deceased, has_dispute, sms_consent FROM raw_crm.contacts ORDER BY id"
-    ) == [(True, True, True, True, None), (None,) * 5, (None, False, None, None, None)]
+    ) == [(True, True, True, True, False), (None,) * 5, (None, False, None, None, None)]
 
 
-def test_a_ticket_whose_tags_cannot_be_read_is_a_dispute_and_a_complaint(
+def test_a_ticket_whose_tags_cannot_be_read_is_a_dispute_a_complaint_and_a_hardship(
     vendors: Vendors, settings: Settings, clock: Clock, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unreadable: list[Any] = ["dispute", {"dispute": True}, ["vip", 5], '["vip"]', 7]
@@ -103,7 +103,7 @@ def test_a_ticket_whose_tags_cannot_be_read_is_a_dispute_and_a_complaint(
     report = load_source("support", settings, clock)
     assert (report.new, report.quarantined) == (7, 5)
     flags = "SELECT tags, is_dispute, is_complaint, is_hardship FROM raw_support.tickets"
-    assert warehouse.rows(f"{flags} ORDER BY id") == [("[]", False, False, False)] * 2 + [(None, True, True, None)] * 5
+    assert warehouse.rows(f"{flags} ORDER BY id") == [("[]", False, False, False)] * 2 + [(None, True, True, True)] * 5
     assert warehouse.rows("SELECT created_at, satisfaction_score FROM raw_support.tickets WHERE id = 7") == [
         (None, "good")
     ]
@@ -227,7 +227,7 @@ def test_a_corrected_version_or_an_erasure_is_not_undone_by_a_replay(
     vendors.lender.changed()
     report = load_source("crm", settings, clock)
     assert (report.rows_changed, report.deleted) == (1, 1)
-    assert len(waiting(settings, "crm", "contacts")) == 2
+    assert [entry["key"] for entry in waiting(settings, "crm", "contacts")] == ["2"]
     edit(settings, "crm", "contacts", WRONG_DATE, "1980-01-01")
     assert not replay_quarantine("crm", settings, clock).changed
     assert waiting(settings, "crm", "contacts") == []
@@ -235,6 +235,11 @@ def test_a_corrected_version_or_an_erasure_is_not_undone_by_a_replay(
         ("1", False),
         ("3", None),
     ]
+    rows[0].update(date_of_birth=WRONG_DATE, sms_consent="true", updated_at=YESTERDAY)
+    vendors.lender.changed()
+    for quarantined in (1, 0):
+        assert load_source("crm", settings, Clock(NOW + timedelta(days=8))).quarantined == quarantined
+        assert [entry["key"] for entry in waiting(settings, "crm", "contacts")] == ["1"]
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import sandbox.hubspot
 from ingestion import quarantine
 from ingestion.load import load_source
 from lendloop.clock import Clock
-from lendloop.errors import ConfigurationError, TransientError
+from lendloop.errors import ConfigurationError, PermanentError, TransientError
 from lendloop.settings import Settings
 from tests.ingestion.conftest import NOW, Vendors, Warehouse
 
@@ -119,6 +119,23 @@ def test_another_property_name_is_a_setting(
     settings = make_settings(**vendors.settings(), crm_properties={"contacts.sms_consent": "sms_ok"})
     load_source("crm", settings, clock)
     assert warehouse.rows("SELECT sms_consent FROM raw_crm.contacts") == [(True,)]
+
+
+def test_a_property_that_is_gone_with_its_values_is_refused_until_somebody_allows_it(
+    vendors: Vendors, make_settings: Callable[..., Settings], clock: Clock, warehouse: Warehouse
+) -> None:
+    vendors.lender.rows["crm_contacts"] = [contact(1, do_not_contact="true"), contact(2)]
+    settings = make_settings(**vendors.settings())
+    load_source("crm", settings, clock)
+    vendors.lender.columns["crm_contacts"].remove("do_not_contact")
+    vendors.lender.changed()
+    with pytest.raises(PermanentError, match=r"crm has no contacts\.do_not_contact any more"):
+        load_source("crm", settings, clock)
+    said = "SELECT do_not_contact FROM raw_crm.contacts ORDER BY id"
+    assert warehouse.rows(said) == [(True,), (None,)]
+    load_source("crm", make_settings(**vendors.settings(), shrink_limit=0), clock)
+    assert warehouse.rows(said) == [(None,), (None,)]
+    assert not load_source("crm", settings, clock).changed
 
 
 def test_a_value_of_the_wrong_type_goes_to_quarantine(vendors: Vendors, settings: Settings, clock: Clock) -> None:

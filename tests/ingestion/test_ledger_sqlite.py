@@ -64,6 +64,29 @@ def test_a_first_load_brings_every_row_with_money_exact_and_a_second_writes_noth
     assert read_status(settings.home)["ledger"].rows["m_loan"] == 5
 
 
+@pytest.mark.parametrize(
+    ("statement", "named"),
+    [("ALTER TABLE m_loan DROP COLUMN is_npa", r"m_loan\.is_npa"), ("DROP TABLE m_loan_arrears_aging", "m_loan_arrears_aging")],
+)  # fmt: skip
+def test_what_the_ledger_has_no_more_is_refused_until_somebody_allows_it(
+    statement: str, named: str, ledger: Ledger, make_settings: MakeSettings, clock: Clock, warehouse: Warehouse
+) -> None:
+    settings = make_settings(ledger_url=ledger.url)
+    ledger.add_client(1)
+    ledger.add_loan(1)
+    ledger.run("INSERT INTO m_loan_arrears_aging VALUES (1, '5')")
+    load_source("ledger", settings, clock)
+    ledger.run(statement)
+    with pytest.raises(PermanentError, match=f"ledger has no {named} any more, where raw has values"):
+        load_source("ledger", settings, clock)
+    assert warehouse.rows("SELECT is_npa FROM raw_ledger.m_loan") == [(False,)]
+    load_source("ledger", make_settings(ledger_url=ledger.url, shrink_limit=0), clock)
+    assert warehouse.rows("SELECT is_npa FROM raw_ledger.m_loan") == [(None if "npa" in named else False,)]
+    late = "SELECT count(*) FROM raw_ledger.m_loan_arrears_aging WHERE _deleted_at IS NULL"
+    assert warehouse.one(late) == (1 if "npa" in named else 0)
+    assert not load_source("ledger", settings, clock).changed
+
+
 def test_only_what_changed_is_written_again(
     ledger: Ledger, settings: Settings, clock: Clock, warehouse: Warehouse
 ) -> None:

@@ -51,8 +51,8 @@ class Kind:
 
 CRM = [
     Kind("date_of_birth", DATES, "date_of_birth"),
-    Kind("sms_consent", [b'"perhaps"', b"{}", b"[true]", b"NaN", b"2"], "sms_consent"),
-    Kind("sms_consent", [b'"false","sms_consent":"true"', b'"true","sms_consent":"false"'], "sms_consent"),
+    Kind("sms_consent", [b'"perhaps"', b"{}", b"[true]", b"NaN", b"2"], "sms_consent", False),
+    Kind("sms_consent", [b'"false","sms_consent":"true"', b'"true","sms_consent":"false"'], "sms_consent", False),
     Kind("do_not_contact", [b'"unclear"', b"2", b"NaN", b"[]", rb'"\ud800"'], "do_not_contact", True),
     Kind("do_not_contact", [b'"true","do_not_contact":"false"', b'"","do_not_contact":"x"'], "do_not_contact", True),
     Kind("fraud_flag", [b"1e400", b'{"a":1}', DEEP[1]], "is_fraud", True),

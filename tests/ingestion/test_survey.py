@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import zipfile
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ import xlsxwriter
 from ingestion import quarantine
 from ingestion.doctor import check_survey
 from ingestion.files import FileFaultError, sheets_of
+from ingestion.formulas import WITHOUT_VALUE, failed_cells, with_failed
 from ingestion.load import load_source, replay_quarantine
 from ingestion.retention import forgettable_tables
 from lendloop.clock import Clock
@@ -247,10 +249,9 @@ def test_a_value_that_cannot_be_read_is_kept_apart_and_a_no_that_cannot_be_read_
     file = folder / "a.csv"
     file.write_text(
         "id,phone,dob,score,opt_out\n1,0803,17/05/1990,9,no\n2,2.34803E+12,1990-05-17,ten,no\n3,0805,,,perhaps\n"
-        "4,0806,1990-01-01,1,no,yes\n"
     )
     report = load_source("survey", settings, clock)
-    assert (report.new, report.quarantined) == (3, 4)
+    assert (report.new, report.quarantined) == (3, 3)
     said = "SELECT record, phone, date_of_birth, score, do_not_contact FROM raw_survey.response ORDER BY id"
     assert warehouse.rows(said) == [
         ("1", "0803", None, 9, False),
@@ -269,6 +270,70 @@ def test_a_value_that_cannot_be_read_is_kept_apart_and_a_no_that_cannot_be_read_
     # read again, the file's row is the one that was mended
     load_source("survey", settings, clock)
     assert warehouse.rows(said)[0][2] == date(1990, 5, 17)
+
+
+def test_a_line_of_more_values_than_columns_is_told_until_it_is_mended_since_a_no_may_stand_in_it(
+    folder: Path, settings: Settings, clock: Clock, warehouse: Warehouse
+) -> None:
+    (folder / "a.csv").write_text("id,phone,comment,opt_out\n1,0803,fine,no\n2,0804,well, no,yes\n")
+    for quarantined in (1, 0):
+        with pytest.raises(PermanentError, match=r"a\.csv has 1 line\(s\) of more values than columns"):
+            load_source("survey", settings, clock)
+        assert quarantine.waiting(settings.home, "survey", "response").num_rows == 1
+        assert warehouse.rows("SELECT id FROM raw_survey.response") == [("a.csv#1",)], quarantined
+    assert read_status(settings.home)["survey"].succeeded_as_of is None
+    (folder / "a.csv").write_text('id,phone,comment,opt_out\n1,0803,fine,no\n2,0804,"well, no",yes\n')
+    assert load_source("survey", settings, clock).new == 1
+    assert warehouse.rows("SELECT do_not_contact FROM raw_survey.response ORDER BY id") == [(False,), (True,)]
+
+
+def test_a_cell_whose_formula_gave_no_value_is_not_an_empty_one(
+    folder: Path, settings: Settings, clock: Clock, warehouse: Warehouse
+) -> None:
+    with xlsxwriter.Workbook(folder / "a.xlsx") as book:
+        book.add_worksheet("Legend").write_row(0, 0, ["code", "meaning"])
+        sheet = book.add_worksheet("Answers & more")
+        sheet.write_row(2, 1, ["id", "phone", "score", "opt out", "name"])
+        sheet.write_row(3, 1, [1, "0803", 9, "no"])
+        sheet.write_row(4, 1, [2, "0804", 9])
+        sheet.write_formula(4, 4, "=VLOOKUP(2,Z:Z,1)", None, "#N/A")
+        sheet.write_row(5, 1, [3, "0805", 9])
+        sheet.write_formula(5, 4, '=IF(1=1,"no","yes")', None, "")  # not worked out yet
+        sheet.write_row(6, 1, [4, "0806"])
+        sheet.write_formula(6, 3, "=1/0", None, "#DIV/0!")
+        sheet.write_formula(6, 4, '=IF(1=1,"yes","no")', None, "yes")
+    report = load_source("survey", settings, clock)
+    assert (report.new, report.quarantined) == (4, 3)
+    assert warehouse.rows("SELECT record, score, do_not_contact FROM raw_survey.response ORDER BY id") == [
+        ("1", 9, False),
+        ("2", 9, True),
+        ("3", 9, True),
+        ("4", None, True),
+    ]
+
+
+def test_a_formula_that_was_never_worked_out_is_found_wherever_it_stands(tmp_path: Path) -> None:
+    cells = (
+        '<row r="1"><c r="A1" t="inlineStr"><is><t>phone</t></is></c><c r="C1" t="inlineStr"><is><t>opt_out</t></is></c></row>'
+        '<row r="3"><c r="A3"><v>803</v></c><c r="C3"><f>A1</f></c></row>'
+        '<row><c><f>1</f><v/></c><c t="str"><f>2</f><v></v></c><c t="str"><f>3</f></c></row>'
+    )
+    space = "http://schemas.openxmlformats.org"
+    parts = {
+        "xl/workbook.xml": f'<workbook xmlns="{space}/spreadsheetml/2006/main" xmlns:r="{space}/officeDocument/2006/relationships">'
+        '<sheets><sheet name="One" sheetId="1" r:id="rId9"/></sheets></workbook>',
+        "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{space}/package/2006/relationships">'
+        '<Relationship Id="rId9" Type="worksheet" Target="/xl/worksheets/other.xml"/></Relationships>',
+        "xl/worksheets/other.xml": f'<worksheet xmlns="{space}/spreadsheetml/2006/main"><sheetData>{cells}</sheetData></worksheet>',
+    }
+    with zipfile.ZipFile(tmp_path / "a.xlsx", "w") as archive:
+        for name, text in parts.items():
+            archive.writestr(name, text)
+    with zipfile.ZipFile(tmp_path / "a.xlsx") as archive:
+        assert failed_cells(archive) == {"One": {2: {2: WITHOUT_VALUE}, 3: {0: WITHOUT_VALUE, 2: WITHOUT_VALUE}}}
+    given = [["phone", "", "opt_out"], [], [803.0]]
+    found = list(with_failed(given, {2: {0: "?", 3: "?"}, 3: {1: "?"}}, 1))
+    assert found == [["phone", "", "opt_out"], [], [803.0, "", "\0?"], ["\0?"]]
 
 
 def test_rows_are_named_by_their_file_and_record_and_never_by_an_address(

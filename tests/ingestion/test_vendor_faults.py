@@ -7,7 +7,6 @@ import runpy
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -252,7 +251,8 @@ def test_a_wait_is_seconds_or_a_date_by_the_clock_of_who_says_it(
     assert retry_after_s(headers) == seconds
 
 
-def test_what_was_under_way_ends_with_the_reader(vendors: Vendors, tmp_path: Path) -> None:
+def test_what_was_under_way_ends_with_the_reader(vendors: Vendors, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingestion.http, "ANSWER_S", 60.0)
     vendors.sandbox.add_fault(system="hubspot", kind="silence", skip=1)
     vendors.lender.rows["crm_contacts"] = [contact(n) for n in range(30)]
     settings = vendors.settings()
@@ -270,7 +270,7 @@ def test_what_was_under_way_ends_with_the_reader(vendors: Vendors, tmp_path: Pat
     began = time.monotonic()
     pages.close()  # type: ignore[attr-defined]
     api.close()
-    assert time.monotonic() - began < ANSWER_S
+    assert time.monotonic() - began < 30, "nobody waits for an answer that nobody wants"
 
 
 def test_the_page_of_faults_says_what_is_declared() -> None:
