@@ -132,6 +132,9 @@ def lab(make_lab: Callable[[str], Lab]) -> Lab:
             response("a#4", "Awa Koné", phone="701020304", market="CI"),
             # a no of no market, for what is a number of two
             response("a#5", None, phone="0551234567", market=None, wants_contact=False),
+            # a no in digits of another script, and one for a mailbox by a tag of it
+            response("a#6", None, phone="\u0660\u0668\u0660\u0663\u00a0" + "\u0669" * 7, wants_contact=False),
+            response("a#7", None, email="Ojo+News@\u200bexample.org", wants_contact=False),
         ],
     )
     lab.build(*SELECT)
@@ -231,6 +234,19 @@ def test_a_no_for_what_may_be_one_of_several_numbers_reaches_who_has_any_and_joi
         "select s.via, m.source_id from trusted.fct_suppression s join trusted.map_customer_source m using (person_key)"
         " where s.source_id = 'a#5' order by all"
     ) == [("own", "a#5"), ("shared_phone", "112")]
+
+
+def test_a_no_reaches_a_number_in_any_digits_and_a_mailbox_by_any_tag(lab: Lab) -> None:
+    reached = (
+        "select s.via, m.source_id from trusted.fct_suppression s join trusted.map_customer_source m using (person_key)"
+        " where s.source_id = '{}' and m.source <> 'survey' order by all"
+    )
+    assert lab.rows(reached.format("a#6")) == [("shared_phone", "105")]
+    assert {source_id for _, source_id in lab.rows(reached.format("a#7"))} == {"9", "10", "109", "110"}
+    assert lab.rows("select value, is_valid from gray.int_contact_point where raw_text like 'Ojo+%' order by 1") == [
+        ("ojo+news@example.org", True),
+        ("ojo@example.org", False),
+    ]
 
 
 def test_a_flag_on_one_record_reaches_the_whole_person_and_nobody_by_chance(lab: Lab) -> None:

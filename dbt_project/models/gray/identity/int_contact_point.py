@@ -1,6 +1,7 @@
 """Phones and e-mails in one spelling: distinct texts in, E.164 and canonical e-mail out.
 
 A text that may be several numbers has a row for each, none of which is valid: it names nobody, and a no counts for all.
+An e-mail with a tag (`ama+news@`) has such a row of the mailbox behind it.
 Incremental: only texts not seen before, or hashed under another key, are worked on.
 """
 
@@ -15,6 +16,13 @@ import pyarrow as pa
 
 EMAIL = re.compile(r"[^@\s\"(),:;<>\[\\\]]{1,64}@(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}")
 NOT_DIALLED = re.compile(r"[^0-9+A-Za-z]")
+
+
+def dialled(text):
+    """What somebody dials: letters, and signs and digits of any script in ASCII, with nothing between."""
+    if not text.isascii():
+        text = "".join(str(unicodedata.decimal(one, one)) for one in unicodedata.normalize("NFKC", text))
+    return NOT_DIALLED.sub("", text)
 
 
 def phone_values(text, market, regions):
@@ -40,12 +48,30 @@ def phone_values(text, market, regions):
 
 
 def email_values(text):
-    """The address in NFC and lower case; none when it can't be one."""
-    value = unicodedata.normalize("NFC", text).strip().lower()
+    """The address in NFC and lower case, without signs that nobody sees; none when it can't be one."""
+    value = (
+        "".join(one for one in unicodedata.normalize("NFC", text) if unicodedata.category(one) != "Cf").strip().lower()
+    )
     local = value.partition("@")[0]
     if not EMAIL.fullmatch(value) or ".." in local or local.startswith(".") or local.endswith("."):
         return []
     return [value]
+
+
+def mailbox(value):
+    """The address without its tag; none where it has none."""
+    local, _, domain = value.partition("@")
+    name = local.partition("+")[0]
+    return [f"{name}@{domain}"] if name and name != local else []
+
+
+def points(kind, text, market, regions):
+    """The values of a text, and whether each is surely what the text says."""
+    if kind == "email":
+        surely = email_values(text)
+        return [(value, True) for value in surely] + [(value, False) for one in surely for value in mailbox(one)]
+    found = phone_values(text, market, regions)
+    return [(value, len(found) == 1) for value in found]
 
 
 def model(dbt, session):
@@ -64,15 +90,15 @@ def model(dbt, session):
     kinds, texts, markets, values, valid = [], [], [], [], []
     spelt = {}
     for kind, text, market in wanted.order("kind, raw_text, market").fetchall():
-        probe = (NOT_DIALLED.sub("", text) if kind == "phone" else text, market if kind == "phone" else None)
+        probe = (dialled(text) if kind == "phone" else text, market if kind == "phone" else None)
         if probe not in spelt:
-            spelt[probe] = phone_values(probe[0], market, regions) if kind == "phone" else email_values(text)
-        for value in spelt[probe] or [None]:
+            spelt[probe] = points(kind, probe[0], market, regions)
+        for value, is_sure in spelt[probe] or [(None, False)]:
             kinds.append(kind)
             texts.append(text)
             markets.append(market)
             values.append(value)
-            valid.append(len(spelt[probe]) == 1)
+            valid.append(is_sure)
     hashes = [value and hmac.new(key, value.encode(), hashlib.sha256).hexdigest() for value in values]
     columns = {
         "kind": kinds,

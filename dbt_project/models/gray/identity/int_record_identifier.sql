@@ -1,5 +1,5 @@
--- What a record can be reached by or mistaken for: its valid phone and e-mail, every number that its phone may be, and
--- every id it claims, right or wrong.
+-- What a record can be reached by or mistaken for: its valid phone and e-mail, every number that its phone may be, the
+-- mailbox behind its e-mail, and every id it claims, right or wrong.
 with records as (
     select record_key, person_key, source, source_id, phone_hash, email_hash, national_id_key, ledger_client_id
     from {{ ref('int_person_record') }}
@@ -10,6 +10,14 @@ phones as (
     from {{ ref('int_identity_source') }} as sources
     inner join {{ ref('int_contact_point') }} as points
         on points.kind = 'phone' and sources.phone = points.raw_text and sources.market = points.market
+    where not points.is_valid and points.value_hash is not null
+),
+
+mailboxes as (
+    select sources.record_key, points.value_hash
+    from {{ ref('int_identity_source') }} as sources
+    inner join {{ ref('int_contact_point') }} as points
+        on points.kind = 'email' and sources.email = points.raw_text and sources.market = points.market
     where not points.is_valid and points.value_hash is not null
 )
 
@@ -24,6 +32,10 @@ union all
 select record_key, person_key, source, source_id, 'shared_email', email_hash
 from records
 where email_hash is not null
+union all
+select records.record_key, records.person_key, records.source, records.source_id, 'shared_email', mailboxes.value_hash
+from records
+inner join mailboxes on records.record_key = mailboxes.record_key
 union all
 select record_key, person_key, source, source_id, 'shared_id', 'ledger:' || cast(ledger_client_id as varchar)
 from records
