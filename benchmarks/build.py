@@ -105,6 +105,7 @@ def build_bare(home: Path, bare: Path, clock: tuple[Any, ...]) -> float:
     with connect_warehouse(Home(bare)) as connection:
         connection.execute("create or replace table raw_meta.clock (as_of timestamptz, business_date date)")
         connection.execute("insert into raw_meta.clock values (?, ?)", list(clock))
+        connection.execute("create or replace table raw_meta.source_read (source varchar, succeeded_as_of timestamptz)")
         write_raw_decisions(connection, Home(bare))
         began = time.perf_counter()
         for name in order.static_order():

@@ -18,6 +18,7 @@ from lendloop.clock import Clock
 from lendloop.errors import ConfigurationError
 from lendloop.project import markets
 from lendloop.publish import Catalog, GroupState
+from lendloop.settings import SourceName
 from lendloop.source_status import SourceStatus
 from lendloop.standing import Standing as DatasetStanding
 
@@ -25,6 +26,9 @@ TREND_DAYS = 30
 TREND_MONTHS = 12
 NO_MARKET = "ZZ"
 """The market of what can't be told to belong to one."""
+
+COUNTED: Mapping[str, SourceName] = {"portfolio": "ledger", "crm": "crm", "support": "support"}
+"""The source whose rows the numbers of a consistency group count."""
 
 By = Literal["market", "product"]
 
@@ -146,7 +150,7 @@ def standing(
     if not series:
         why = "no row of it exists yet"
         return [Standing(kpi, market, None, None, None, (), group.published_as_of, "blank", why)]
-    demoted, stale = demotions.doubt(kpi.table), _stale(kpi, group, clock)
+    demoted, stale = demotions.doubt(kpi.table), _stale(kpi, group, sources, clock)
     found = []
     for (where, currency), values in series.items():
         now = _latest(kpi, values)
@@ -174,11 +178,17 @@ def _latest(kpi: Kpi, values: Sequence[Value]) -> Value:
     return next((value for value in reversed(values) if value.value is not None), values[-1])
 
 
-def _stale(kpi: Kpi, group: GroupState, clock: Clock) -> str | None:
+def _stale(kpi: Kpi, group: GroupState, sources: Mapping[str, SourceStatus], clock: Clock) -> str | None:
+    """Why a value is older than it promises, if so: what is published, or what was read of the source that it counts."""
+    promised = f"{kpi.freshness.total_seconds() / 3600:.0f} hours"
     if group.state != "fresh":
         return f"its group keeps version {group.version}: {group.reason}"
     if group.published_as_of and clock.as_of - group.published_as_of > kpi.freshness:
-        return f"older than {kpi.freshness.total_seconds() / 3600:.0f} hours"
+        return f"older than {promised}"
+    source = sources.get(COUNTED.get(kpi.group, ""))
+    if source and source.succeeded_as_of and clock.as_of - source.succeeded_as_of > kpi.freshness:
+        read = f"{source.succeeded_as_of:%Y-%m-%d %H:%M} UTC"
+        return f"the {source.source} was last read in full {read}, more than {promised} ago"
     return None
 
 

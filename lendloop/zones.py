@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
+from zoneinfo import ZoneInfo
 
 import duckdb
 from pydantic import BaseModel, Field, TypeAdapter
@@ -42,6 +43,7 @@ from lendloop.publish import (
     write_views,
 )
 from lendloop.settings import SOURCES, Settings
+from lendloop.source_status import read_status
 from lendloop.standing import renew_standing
 from lendloop.warehouse import connect_warehouse, warehouse_lock
 
@@ -99,8 +101,8 @@ class BuildReport(BaseModel):
 def build_and_publish(settings: Settings, clock: Clock, *, force: bool = False) -> BuildReport:
     """Build, audit and publish, unless nothing that it depends on has changed.
 
-    It depends on raw, on the business date of each market, on the dbt project and on the key of
-    the identifiers. A group whose audit failed is rebuilt from raw by the next pass. Raises
+    It depends on raw, on the business date of each market and whether the ledger was read on it, on the dbt project and
+    on the key of the identifiers. A group whose audit failed is rebuilt from raw by the next pass. Raises
     LockTimeoutError, and PermanentError when dbt could not run at all.
     """
     home = settings.home.prepare()
@@ -110,7 +112,8 @@ def build_and_publish(settings: Settings, clock: Clock, *, force: bool = False) 
         began = datetime.now(UTC)
         catalog = read_catalog(home)
         with connect_warehouse(home) as connection:
-            inputs = _inputs(connection, settings, clock)
+            read = _reads(home)
+            inputs = _inputs(connection, settings, clock, read.get("ledger"))
             unhealthy = [name for name, group in catalog.groups.items() if group.state != "fresh"]
             if not force and not unhealthy and views_stand(home, catalog) and catalog.inputs == inputs:
                 return BuildReport(
@@ -120,7 +123,7 @@ def build_and_publish(settings: Settings, clock: Clock, *, force: bool = False) 
                     nodes=_read_nodes(home),
                     tables={key: table.rows for key, table in catalog.tables.items()},
                 )
-            _set_clock(connection, clock)
+            _set_clock(connection, clock, read)
             write_raw_decisions(connection, home)
             models = project_fingerprint()
             _forget_incremental(connection, manifest, unhealthy, held_back(home), everything=catalog.models != models)
@@ -205,7 +208,14 @@ def forget_build(home: Home) -> None:
         write_catalog(home, read_catalog(home).model_copy(update={"inputs": ""}))
 
 
-def _inputs(connection: duckdb.DuckDBPyConnection, settings: Settings, clock: Clock) -> str:
+def _reads(home: Home) -> dict[str, datetime]:
+    """When each source was last read in full, by the business clock; those that never were are left out."""
+    return {name: one.succeeded_as_of for name, one in read_status(home).items() if one.succeeded_as_of is not None}
+
+
+def _inputs(
+    connection: duckdb.DuckDBPyConnection, settings: Settings, clock: Clock, ledger_read_at: datetime | None
+) -> str:
     tables = connection.execute(
         "select table_schema, table_name from information_schema.columns"
         " where list_contains(?, table_schema) and column_name = '_loaded_at'"
@@ -219,14 +229,19 @@ def _inputs(connection: duckdb.DuckDBPyConnection, settings: Settings, clock: Cl
         state = connection.execute(f'select count(*), max(_loaded_at) from "{schema}"."{table}"').fetchone()
         digest.update(f"{schema}.{table}:{state}".encode())
     for zone in sorted({row["time_zone"] for row in markets()} | {"UTC"}):
-        digest.update(f"{zone}:{clock.business_date(zone)}".encode())
+        today = clock.business_date(zone)
+        is_read = ledger_read_at is None or ledger_read_at.astimezone(ZoneInfo(zone)).date() >= today
+        digest.update(f"{zone}:{today}:{is_read}".encode())
     return digest.hexdigest()
 
 
-def _set_clock(connection: duckdb.DuckDBPyConnection, clock: Clock) -> None:
+def _set_clock(connection: duckdb.DuckDBPyConnection, clock: Clock, read: Mapping[str, datetime]) -> None:
     connection.execute("create schema if not exists raw_meta")
     connection.execute("create or replace table raw_meta.clock (as_of timestamptz, business_date date)")
     connection.execute("insert into raw_meta.clock values (?, ?)", [clock.as_of, clock.day])
+    connection.execute("create or replace table raw_meta.source_read (source varchar, succeeded_as_of timestamptz)")
+    for source, moment in read.items():
+        connection.execute("insert into raw_meta.source_read values (?, ?)", [source, moment])
 
 
 def _forget_incremental(

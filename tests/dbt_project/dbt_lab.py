@@ -83,6 +83,7 @@ class Lab:
         with self.connect() as con:
             con.execute("create schema if not exists raw_meta")
             con.execute("create or replace table raw_meta.clock (as_of timestamptz, business_date date)")
+            con.execute("create or replace table raw_meta.source_read (source varchar, succeeded_as_of timestamptz)")
             con.execute("create schema if not exists raw_identity")
             con.execute(
                 "create or replace table raw_identity.decision (number integer, one varchar, other varchar, verdict varchar,"

@@ -199,6 +199,18 @@ def test_a_kept_version_and_an_old_one_are_stale(published: duckdb.DuckDBPyConne
     assert [(one.status, one.reason) for one in old] == [("stale", "older than 26 hours")]
 
 
+def test_a_value_of_a_source_that_is_not_read_any_more_is_stale_though_it_is_made_anew_each_day(
+    published: duckdb.DuckDBPyConnection, kpis: dict[str, Kpi]
+) -> None:
+    for hours, said in (
+        (26, None),
+        (27, "the ledger was last read in full 2026-03-30 03:00 UTC, more than 26 hours ago"),
+    ):
+        read = SourceStatus(source="ledger", configured=True, succeeded_as_of=AS_OF - timedelta(hours=hours))
+        (found,) = standing(published, kpis["fpd_7"], catalog(), {**NO_COSTS, "ledger": read}, CLOCK, demotions=AGREED)
+        assert (found.status, found.reason) == ("stale" if said else "ok", said)
+
+
 def test_a_value_of_a_demoted_table_or_of_what_rests_on_one_is_not_shown_as_agreed(
     published: duckdb.DuckDBPyConnection, kpis: dict[str, Kpi]
 ) -> None:

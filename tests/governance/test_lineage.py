@@ -29,6 +29,7 @@ from lendloop.project import load_manifest
 from lendloop.settings import load_settings
 
 CLOCK = ["raw_meta.clock.as_of", "raw_meta.clock.business_date"]
+READ = ["raw_meta.source_read.source", "raw_meta.source_read.succeeded_as_of"]
 DUE = "raw_ledger.m_loan_repayment_schedule.duedate"
 OUTSTANDING = "raw_ledger.m_loan.principal_outstanding_derived"
 
@@ -126,7 +127,7 @@ def test_every_field_that_is_read_is_one_that_is_declared_where_it_is_written(gr
         for tables in TABLES.values()
         for table in tables
         for column in (*table.columns, *TECHNICAL_COLUMNS)
-    } | {*CLOCK, *(f"raw_identity.decision.{name}" for name in RAW_COLUMNS)}
+    } | {*CLOCK, *READ, *(f"raw_identity.decision.{name}" for name in RAW_COLUMNS)}
     assert {ref for ref in graph.refs() if ref.startswith("raw_")} <= declared
 
 

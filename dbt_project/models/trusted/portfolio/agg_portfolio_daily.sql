@@ -7,13 +7,22 @@
     post_hook="delete from {{ this }} where loan_count is null and disbursed_amount = 0 and repaid_amount = 0 and written_off_amount = 0 and recovered_amount = 0"
 ) }}
 
-with loans as (
+-- a day's balances are known once the ledger was read on that day
+with ledger as (
+    select max(succeeded_as_of) as read_at from {{ source('raw_meta', 'source_read') }}
+    where source = 'ledger'
+),
+
+loans as (
     select
         active.market, active.product_id, active.currency, active.principal_outstanding, active.days_past_due,
         active.dpd_bucket, clocks.business_date as as_of_date
     from {{ ref('fct_loan') }} as active
     inner join {{ ref('int_market_clock') }} as clocks on active.market = clocks.market
-    where active.status_id = 300
+    cross join ledger
+    where
+        active.status_id = 300
+        and coalesce({{ local_date('ledger.read_at', 'clocks.time_zone') }} >= clocks.business_date, true)
 ),
 
 transactions as (
