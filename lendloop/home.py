@@ -105,7 +105,8 @@ class Home:
                 f"a restore into {self.root} was cut off: run `lendloop restore {self.unfinished_restore.read_text()}` again"
             )
         shared = (self.root, self.published_files, self.exports, self.dagster, self.dlt, self.dbt, self.locks)
-        private = (self.contacts_files, self.delivery, self.quarantine, self.secrets)
+        # dbt's log quotes the values that the engine tells of a row at fault
+        private = (self.contacts_files, self.delivery, self.quarantine, self.secrets, self.dbt / "logs")
         for folder in (*shared, *private):
             try:
                 folder.mkdir(mode=0o700 if folder in private else 0o777, parents=True, exist_ok=True)

@@ -73,12 +73,22 @@ def older_than(paths: Iterable[Path], moment: datetime | None) -> list[Path]:
 def prune_files(settings: Settings, wall: datetime, *, dry_run: bool) -> list[Pruned]:
     """Drafts of killed processes, logs of dbt, and published files whose grace is over."""
     home = settings.home
+    if settings.keep_logs_days and not dry_run:
+        _set_log_aside(home, wall)
     logs = [path for path in (home.dbt / "logs").glob("*.log*") if path.is_file()]
     return [
         remove("drafts of killed processes", older_than(_drafts(home), cut_off(wall, DRAFT_DAYS)), dry_run=dry_run),
         remove("logs of dbt", older_than(logs, cut_off(wall, settings.keep_logs_days)), dry_run=dry_run),
         _prune_published(settings, wall, dry_run=dry_run),
     ]
+
+
+def _set_log_aside(home: Home, wall: datetime) -> None:
+    """Give the log that dbt adds to a name of its own, so that what it says ages: dbt begins another."""
+    log = home.dbt / "logs" / "dbt.log"
+    aside = log.with_name(f"dbt-{wall:%Y-%m-%d}.log")
+    if log.exists() and not aside.exists():
+        log.rename(aside)
 
 
 def _drafts(home: Home) -> list[Path]:
