@@ -45,6 +45,15 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(started.close)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _no_home_in_the_checkout(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Whoever names no home gets one of the session: never the one that people use."""
+    from lendloop.settings import Settings
+
+    Settings.model_fields["home_path"].default = tmp_path_factory.mktemp("home_of_nobody")
+    Settings.model_rebuild(force=True)
+
+
 @pytest.fixture
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
     """An environment whose only lendloop setting is a home of its own, without the checkout's `.env`."""

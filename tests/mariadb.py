@@ -17,7 +17,9 @@ from pathlib import Path
 import pymysql
 import pytest
 
-from tests.postgres import free_port, give, user_exists
+from tests.ports import free_port
+from tests.postgres import give, user_exists
+from tests.reaper import ended_with_us
 
 PLACES = "/usr/sbin:/usr/local/sbin:/usr/libexec"
 START_S = 60
@@ -97,8 +99,9 @@ def mariadb_over_tcp() -> Iterator[str]:
                 env=environment,
                 start_new_session=True,
             )
-        _create_database(process, port, log)
-        yield f"mysql+pymysql://root@127.0.0.1:{port}/ledger"
+        with ended_with_us("KILL", data / "pid", place):
+            _create_database(process, port, log)
+            yield f"mysql+pymysql://root@127.0.0.1:{port}/ledger"
     finally:
         if process is not None:
             process.kill()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -19,6 +18,9 @@ from pathlib import Path
 
 import pgserver
 import pytest
+
+from tests.ports import free_port
+from tests.reaper import ended_with_us
 
 USERS_TO_RUN_AS = ("postgres", "pgserver", "nobody")
 ZONE = "America/Sao_Paulo"
@@ -86,13 +88,14 @@ def postgres_server(*options: str) -> Iterator[Server]:
         port = free_port()
         given = " ".join(f"-c {one}" for one in ("fsync=off", "full_page_writes=off", f"timezone={ZONE}", *options))
         server = Server(place, programs, user, port, f"-h 127.0.0.1 -p {port} -k {place / 'socket'} {given}")
-        try:
-            server.start()
-            server.create("ledger")
-            yield server
-        finally:
-            if server.is_running():
-                server.stop()
+        with ended_with_us("QUIT", data / "postmaster.pid", place):
+            try:
+                server.start()
+                server.create("ledger")
+                yield server
+            finally:
+                if server.is_running():
+                    server.stop()
     finally:
         shutil.rmtree(place, ignore_errors=True)
 
@@ -133,12 +136,6 @@ def user_exists(user: str) -> bool:
 def give(path: Path, user: str | None) -> None:
     if user is not None:
         os.chown(path, pwd.getpwnam(user).pw_uid, pwd.getpwnam(user).pw_gid)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _run(user: str | None, *command: str | Path) -> None:

@@ -22,7 +22,7 @@ import pytest
 
 from lendloop.home import CHECKOUT
 from lendloop.locks import file_lock
-from tests.postgres import free_port
+from tests.ports import free_port
 
 PACKAGE = "@stoplight/prism-cli@5.14.2"
 FOLDER = CHECKOUT / ".venv" / "prism"

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import time
 import urllib.error
@@ -21,6 +20,7 @@ import pytest
 
 from orchestration.sandbox_process import sandbox_server
 from tests.end_to_end.installation import Installation
+from tests.ports import free_port
 from tests.servers import ledger_of, on_servers
 
 pytestmark = pytest.mark.slow
@@ -56,12 +56,6 @@ def eventually(what: str, ask: Callable[[], Any], timeout_s: float) -> Any:
             return answer
         time.sleep(0.5)
     raise AssertionError(f"not within {timeout_s:.0f} s: {what}")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
