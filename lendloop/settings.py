@@ -68,7 +68,7 @@ class Settings(BaseSettings):
     lag_minutes: int = 60
     """How far behind the newest row a source is read again, for late commits."""
     shrink_limit: float = 0.5
-    """A table that would come back smaller than this share of what raw holds is refused."""
+    """A table that would come back smaller than this share of what raw holds is refused; 0 lets tables and columns go."""
     lock_timeout_s: float = 600.0
 
     blueshift_url: str | None = None
