@@ -146,12 +146,9 @@ def withdrawals_asset(audiences: Sequence[Audience]) -> dg.AssetsDefinition:
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         errors: list[str] = []
         left: list[tuple[str, str, int]] = []
-        try:
-            for report in let_go_of_undefined(audiences, hub.settings, hub.clock):
-                errors += [f"{report.audience}: {error}" for error in report.errors]
-                left += [(report.audience, name, part.members) for name, part in report.destinations.items()]
-        except LendloopError as failure:
-            errors.append(str(failure))
+        for report in let_go_of_undefined(audiences, hub.settings, hub.clock):
+            errors += [f"{report.audience}: {error}" for error in report.errors]
+            left += [(report.audience, name, part.members) for name, part in report.destinations.items()]
         for line in errors:
             context.log.error(line)
         yield dg.MaterializeResult(

@@ -140,18 +140,23 @@ def open_ledger(
 
 
 def audiences_in(home: Home, destination: str, timeout_s: float) -> list[str]:
-    """The audiences that have, or may have, members at a destination whose ledger is there. Raises as `open_ledger` does."""
+    """The audiences that have, or may have, members at a destination whose ledger is there.
+
+    Raises as `open_ledger` does, and PermanentError for a file that can't be read.
+    """
     path = ledger_path(home, destination)
     with (
         file_lock(home.delivery / f"{destination}.lock", f"looking who is at {destination}", timeout_s),
         duckdb.connect(":memory:") as connection,
     ):
-        attach_private(connection, path, "ledger")
-        upgrade(connection, "ledger", VERSIONS, f"{path}")
-        rows = connection.execute(
-            "select audience from ledger.delivered where is_member union select audience from ledger.outbox order by 1"
-        ).fetchall()
-        connection.execute("detach ledger")
+        try:
+            attach_private(connection, path, "ledger")
+            upgrade(connection, "ledger", VERSIONS, f"{path}")
+            rows = connection.execute(
+                "select audience from ledger.delivered where is_member union select audience from ledger.outbox order by 1"
+            ).fetchall()
+        except duckdb.Error as error:
+            raise PermanentError(f"{path} can't be read: {str(error).splitlines()[0]}") from error
     return [name for (name,) in rows]
 
 

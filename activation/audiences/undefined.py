@@ -36,7 +36,8 @@ def let_go_of_undefined(
     """Remove from each destination who said no and was left there by an audience that does not go there any more.
 
     Everybody else stays, since a file that was lost by mistake must not empty a list. One report for each audience and
-    destination where people are left. Expected failures are in the reports.
+    destination where people are left. Expected failures are in the reports; raises LendloopError where it can't be read
+    who is left.
     """
     goes_to: dict[str, set[str]] = {}
     for audience in audiences:

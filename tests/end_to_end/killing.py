@@ -31,6 +31,7 @@ STEPS = (
     "load_survey",
     "build_and_publish",
     "evaluate_rules",
+    "let_go",
     "reconcile",
     "sync_approved_not_accepted",
     "sync_dormant_good",
