@@ -186,6 +186,8 @@ def _stale(kpi: Kpi, group: GroupState, sources: Mapping[str, SourceStatus], clo
     if group.published_as_of and clock.as_of - group.published_as_of > kpi.freshness:
         return f"older than {promised}"
     source = sources.get(COUNTED.get(kpi.group, ""))
+    if source and not source.configured:
+        return f"the {source.source} is not configured any more: what is left of it grows old"
     if source and source.succeeded_as_of and clock.as_of - source.succeeded_as_of > kpi.freshness:
         read = f"{source.succeeded_as_of:%Y-%m-%d %H:%M} UTC"
         return f"the {source.source} was last read in full {read}, more than {promised} ago"

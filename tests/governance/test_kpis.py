@@ -209,6 +209,12 @@ def test_a_value_of_a_source_that_is_not_read_any_more_is_stale_though_it_is_mad
         read = SourceStatus(source="ledger", configured=True, succeeded_as_of=AS_OF - timedelta(hours=hours))
         (found,) = standing(published, kpis["fpd_7"], catalog(), {**NO_COSTS, "ledger": read}, CLOCK, demotions=AGREED)
         assert (found.status, found.reason) == ("stale" if said else "ok", said)
+    none = {**NO_COSTS, "ledger": SourceStatus(source="ledger")}
+    (found,) = standing(published, kpis["fpd_7"], catalog(), none, CLOCK, demotions=AGREED)
+    assert (found.status, found.reason) == (
+        "stale",
+        "the ledger is not configured any more: what is left of it grows old",
+    )
 
 
 def test_a_value_of_a_demoted_table_or_of_what_rests_on_one_is_not_shown_as_agreed(
