@@ -22,14 +22,15 @@ def tell_demotions(settings: Settings, clock: Clock, consumers: Mapping[str, Seq
     failures = [
         PipelineFailure(
             key=f"dataset:{key}",
-            kind="check",
+            kind="demotion",
             message=f"{key} is demoted: {demotion.reason}. Read by {', '.join(consumers.get(key, ())) or 'nobody'}",
+            link=f"/assets/{key.replace('.', '/')}?view=checks",
             datasets=(key,),
         )
         for key, demotion in standing.demoted.items()
     ]
     failures += [
-        PipelineFailure(key=f"dataset:{key}", kind="check", resolved=True)
+        PipelineFailure(key=f"dataset:{key}", kind="demotion", resolved=True)
         for key in standing.reinstated
         if key not in standing.demoted
     ]

@@ -152,7 +152,8 @@ def standing(
         return [Standing(kpi, market, None, None, None, (), group.published_as_of, "blank", why)]
     demoted, stale = demotions.doubt(kpi.table), _stale(kpi, group, sources, clock)
     found = []
-    for (where, currency), values in series.items():
+    for where, currency in sorted(series, key=lambda one: (one[0], one[1] or "")):
+        values = series[where, currency]
         now = _latest(kpi, values)
         blank = _why_blank(kpi, now, sources)
         found.append(

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lendloop.errors import ConfigurationError
+from lendloop.errors import ConfigurationError, nearest
 
 ROWS = Path(__file__).with_name("rows")
 DIMENSIONS = frozenset({"market", "product_id", "product_name", "currency"})
@@ -184,8 +184,9 @@ def _fail_hours(meta: Mapping[str, Any]) -> float:
 
 
 def find_kpi(kpis: Sequence[Kpi], name: str) -> Kpi:
-    """The KPI of a name. Raises ConfigurationError that lists the known."""
+    """The KPI of a name. Raises ConfigurationError that names the nearest."""
     for kpi in kpis:
         if kpi.name == name:
             return kpi
-    raise ConfigurationError(f"unknown KPI {name!r}: one of {', '.join(kpi.name for kpi in kpis)}")
+    like = nearest(name, (kpi.name for kpi in kpis))
+    raise ConfigurationError(f"unknown KPI {name!r}{like}; `lendloop kpi` lists all {len(kpis)}")

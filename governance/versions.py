@@ -12,7 +12,7 @@ from datetime import date
 from governance.lineage import Graph
 from governance.manifest import Manifest, Model
 from governance.promotion import consumers_of
-from lendloop.errors import ConfigurationError
+from lendloop.errors import ConfigurationError, nearest
 
 
 @dataclass(frozen=True)
@@ -71,5 +71,6 @@ def find_dataset(name: str, manifest: Manifest) -> list[Model]:
         if wanted in (model.name, model.unversioned) and zone in ("", model.zone) and number in ("", model.version)
     ]
     if not found:
-        raise ConfigurationError(f"no dataset is called {name}")
+        like = nearest(stem, (known for model in manifest.models.values() for known in (model.name, model.key)))
+        raise ConfigurationError(f"no dataset is called {name}{like}")
     return sorted(found, key=lambda model: model.key)

@@ -51,6 +51,14 @@ def parse_clock(text: str) -> Clock:
     return Clock(instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC))
 
 
+def parse_day(text: str) -> date:
+    """A day as it is typed: `1998-12-31`. Raises ConfigurationError for anything else."""
+    try:
+        return datetime.strptime(text.strip(), "%Y-%m-%d").date()  # noqa: DTZ007 - a day has no zone
+    except ValueError:
+        raise ConfigurationError(f"{text!r} is no day: give one as 1998-12-31") from None
+
+
 def resolve_clock(as_of: str | None) -> Clock:
     """The clock that a setting names: None is now, a URL is asked for `{"as_of": "..."}`, else `parse_clock`.
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class LendloopError(Exception):
     """Base of every expected failure. `str(error)` is one clear line for a person."""
@@ -25,3 +28,9 @@ class TransientError(LendloopError):
 
 class LockTimeoutError(TransientError):
     """Somebody else held a lock for longer than we were ready to wait; the message names the holder."""
+
+
+def nearest(wanted: str, known: Iterable[str]) -> str:
+    """The end of a message about a name that is not known: `; nearest: …`, or nothing where none is like it."""
+    found = difflib.get_close_matches(wanted, sorted(known), n=4)
+    return f"; nearest: {', '.join(found)}" if found else ""

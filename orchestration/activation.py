@@ -256,7 +256,7 @@ def run_alerts(
 def report_overdue(settings: Settings, clock: Clock) -> bool:
     """Tell the alerts whether passes come to their end, before it is known what this one does. True when not."""
     fault = overdue(settings, datetime.now(UTC))
-    failure = PipelineFailure(key="pass:overdue", kind="run", message=fault or "", resolved=fault is None)
+    failure = PipelineFailure(key="pass:overdue", kind="overdue", message=fault or "", resolved=fault is None)
     report_failures(settings, [failure], clock)
     return fault is not None
 

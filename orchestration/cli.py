@@ -1,5 +1,5 @@
-"""The `lendloop` command: run, status, kpi, check, lineage, doctor, backup, restore, prune, replay, dictionary, identity,
-reconcile, quality, site, new, promote, reinstate, consumers, demo, dev, sandbox.
+"""The `lendloop` command: run, status, alerts, kpi, check, lineage, doctor, backup, restore, prune, replay, dictionary,
+identity, reconcile, quality, site, new, promote, reinstate, consumers, demo, dev, sandbox.
 
 Every command calls what the sensors and assets call. Exit status: 0 done, 1 something that should
 have been done failed (named), 2 wrong use or configuration. An error is one line; `--verbose` adds
@@ -18,6 +18,7 @@ import typer
 
 from lendloop.collector import collect_seldom
 from lendloop.errors import ConfigurationError, LendloopError
+from orchestration.commands_alerts import app as alerts_app
 from orchestration.commands_governance import dictionary_app
 from orchestration.commands_kpi import app as kpi_commands
 from orchestration.commands_promotion import consumers, promote, reinstate
@@ -30,6 +31,7 @@ app = typer.Typer(
     add_completion=False,
     help="The data hub of a digital lender: sources in, one agreed truth, audiences and alerts out.",
 )
+app.add_typer(alerts_app, name="alerts")
 app.add_typer(dictionary_app, name="dictionary")
 app.add_typer(kpi_commands, name="kpi")
 app.command()(reconcile)

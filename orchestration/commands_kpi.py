@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import date
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from lendloop.clock import parse_day
 
 if TYPE_CHECKING:
     import duckdb
@@ -61,8 +63,8 @@ def catalogue(context: typer.Context, market: Market = None, as_json: Json = Fal
 def explain(
     name: Annotated[str, typer.Argument(help="A KPI's name, as `lendloop kpi` lists it.")],
     on: Annotated[
-        datetime | None,
-        typer.Option(formats=["%Y-%m-%d"], help="A day, or any day of a month; default: the newest value."),
+        date | None,
+        typer.Option(parser=parse_day, metavar="DAY", help="A day, or any day of a month; default: the newest value."),
     ] = None,
     by: Annotated[By, typer.Option(help="What to keep apart, beside currencies.")] = By.MARKET,
     market: Market = None,
@@ -85,8 +87,7 @@ def explain(
     with _published(settings) as connection:
         if connection is None:
             raise ConfigurationError("nothing is published yet: lendloop run")
-        day = on.date() if on else None
-        found = explain_kpi(connection, kpi, on=day, by=by.value, market=market, limit=limit)
+        found = explain_kpi(connection, kpi, on=on, by=by.value, market=market, limit=limit)
     show_explained(kpi, found, read_standing(settings.home).of(kpi.table), as_json=as_json)
     raise typer.Exit(0 if all(one.adds_up for one in found) else 1)
 

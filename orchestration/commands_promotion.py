@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lendloop.errors import ConfigurationError
+from lendloop.errors import ConfigurationError, nearest
 
 if TYPE_CHECKING:
     from governance.promotion import Requirement
@@ -38,7 +38,8 @@ def promote(
     manifest = read_manifest(settings.home)
     found = next((one for one in manifest.models.values() if one.name == model), None)
     if found is None:
-        raise ConfigurationError(f"no model is called {model}")
+        like = nearest(model, (one.name for one in manifest.models.values() if one.zone == "gray"))
+        raise ConfigurationError(f"no model is called {model}{like}")
     if found.zone != "gray" or found.materialized == "seed":
         raise ConfigurationError(f"{model} is in {found.zone}: only a model of gray is promoted")
     requirements = judge_gate(

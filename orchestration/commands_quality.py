@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import date, datetime
+from datetime import date
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from lendloop.clock import parse_day
+from lendloop.errors import PermanentError
 
 if TYPE_CHECKING:
     from governance.reconcile import Comparison
@@ -16,7 +19,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instea
 
 def reconcile(
     on: Annotated[
-        datetime | None, typer.Option("--on", formats=["%Y-%m-%d"], help="Only this day, row by row where it differs.")
+        date | None,
+        typer.Option("--on", parser=parse_day, metavar="DAY", help="Only this day, row by row where it differs."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -26,9 +30,10 @@ def reconcile(
     from orchestration.screen import show_reconciliation
 
     settings = load_settings()
-    day = on.date() if on else None
-    compared = reconciliation.reconcile(settings, settings.clock(), whole=True, on=day)
+    compared = reconciliation.reconcile(settings, settings.clock(), whole=True, on=on)
     show_reconciliation([describe(one) for one in compared], as_json=as_json)
+    if all(one.not_compared for one in compared):
+        raise PermanentError("nothing could be compared: why stands beside each pair")
     raise typer.Exit(1 if any(one.unexplained or not one.is_reached for one in compared) else 0)
 
 
@@ -68,7 +73,6 @@ def quality(
     from governance.quality import OVERALL, read_failing_rows, read_standings
     from governance.registry import Dimension
     from governance.watch import read_verdicts
-    from lendloop.errors import PermanentError
     from lendloop.settings import load_settings
     from lendloop.warehouse import open_warehouse
     from orchestration.screen import show_quality

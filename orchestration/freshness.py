@@ -37,7 +37,7 @@ def report_late(settings: Settings, clock: Clock, datasets: Mapping[str, Dataset
         )
         found[key] = PipelineFailure(
             key=f"check:{key.replace('.', '/')}{_IN_TIME}",
-            kind="hint" if state == "late" else "check",
+            kind=state,
             message=f"{key} (for {dataset.parameters.owner}) was last made {made:%Y-%m-%d %H:%M} UTC, not within {within}",
             link=f"/assets/{key.replace('.', '/')}",
         )

@@ -25,7 +25,7 @@ def show_lineage(graph: Graph, column: str, *, up: bool, down: bool, as_json: bo
     if up:
         tree = Tree(f"[bold]{escape(column)}[/] is made of")
         _grow(tree, graph, column, graph.parents, {column})
-        console.print(tree)
+        _show(tree, f"{column} is made of nothing: it comes from a source, or is written down")
         if table.rows:
             rows = Tree(f"[bold]{escape(table.key)}[/] has the rows that these decide")
             _list_rows(rows, table.rows.items())
@@ -33,11 +33,15 @@ def show_lineage(graph: Graph, column: str, *, up: bool, down: bool, as_json: bo
     if down:
         tree = Tree(f"[bold]{escape(column)}[/] makes")
         _grow(tree, graph, column, graph.made_into, {column})
-        console.print(tree)
+        _show(tree, f"{column} makes nothing: no column, audience or alert takes its value")
         if decided := graph.decides(column):
             rows = Tree(f"[bold]{escape(column)}[/] decides which rows are in")
             _list_rows(rows, decided.items())
             console.print(rows)
+
+
+def _show(tree: Tree, otherwise: str) -> None:
+    console.print(tree if tree.children else otherwise)
 
 
 def _grow(tree: Tree, graph: Graph, column: str, step: Step, shown: set[str]) -> None:

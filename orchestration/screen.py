@@ -6,6 +6,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -13,12 +14,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from activation.rules.model import SEVERITIES
 from lendloop.doctor import Finding
 from lendloop.retention import Pruned
 from orchestration.check import CheckOutcome
 from orchestration.report import Report
 
 MAX_ALERTS = 12
+TROUBLE = ("failed", "blocked", "partial")
+"""Outcomes of an audience's pass that need somebody."""
+ALERT_COLUMNS = ["number", "rule", "entity", "severity", "state", "opened (UTC)", "told (UTC)"]
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 progress = Console(stderr=True, highlight=False)
 
@@ -33,7 +38,22 @@ def show_record(record: dict[str, Any], *, as_json: bool) -> None:
         print_json(record)
         return
     for name, value in record.items():
-        console.print(f"{name}: {value}")
+        console.print(f"{name.replace('_', ' ')}: {escape(_said(value))}", soft_wrap=True)
+
+
+def _said(value: Any) -> str:
+    """A value as people write it: `yes`, `1,234`, `contacts 12, deals 3`; what is nested deeper a line each."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, dict):
+        if any(isinstance(part, dict) for part in value.values()):
+            return "".join(f"\n  {name}: {_said(part)}" for name, part in value.items())
+        return ", ".join(f"{name.replace('_', ' ')} {_said(part)}" for name, part in value.items())
+    if isinstance(value, list):
+        return "; ".join(map(_said, value)) or "none"
+    return f"{value:%Y-%m-%d %H:%M} UTC" if isinstance(value, datetime) else str(value)
 
 
 def show_reconciliation(compared: list[dict[str, Any]], *, as_json: bool) -> None:
@@ -134,7 +154,7 @@ def show_report(report: Report, *, as_json: bool) -> None:
     console.print(
         f"\n[bold]lendloop[/] as of {report.as_of:%Y-%m-%d %H:%M} UTC, published version {report.version}"
         if report.as_of
-        else "\n[bold]lendloop[/] nothing published yet"
+        else "\n[bold]lendloop[/] nothing published yet: `lendloop run` does it, `lendloop demo` on a pretend lender"
     )
     if report.last_pass and report.duration_s is None:
         console.print(f"the last pass came to its end at {report.last_pass.finished_at:%Y-%m-%d %H:%M} UTC")
@@ -167,29 +187,19 @@ def show_report(report: Report, *, as_json: bool) -> None:
         ["audience", "desired", "added", "changed", "removed", "rejected", "confirmed", "held back"],
         [
             [
-                a["audience"],
+                a["audience"] + (f" [red]{a['outcome']}[/]" if a.get("outcome") in TROUBLE else ""),
                 *(a.get(name, 0) for name in ("desired", "added", "changed", "removed", "rejected", "confirmed")),
                 ", ".join(f"{reason} {count:,}" for reason, count in sorted((a.get("held_back") or {}).items())),
             ]
             for a in report.audiences
         ],
     )
-    open_alerts = [alert for alert in report.alerts if alert["state"] != "resolved"]
+    open_alerts = worst_first(report.alerts)
     _table(
         f"Alerts ({len(open_alerts)} not resolved of {len(report.alerts)})",
-        ["rule", "entity", "severity", "state", "episode", "notified"],
-        [
-            [
-                a["rule"],
-                str(a["entity"]),
-                a.get("severity", ""),
-                a["state"],
-                a["episode"],
-                (a["notified_at"] or "")[:16],
-            ]
-            for a in open_alerts[:MAX_ALERTS]
-        ],
-        footer=f"… and {len(open_alerts) - MAX_ALERTS} more: lendloop status --json"
+        ALERT_COLUMNS,
+        [alert_row(alert) for alert in open_alerts[:MAX_ALERTS]],
+        footer=f"… and {len(open_alerts) - MAX_ALERTS} more: lendloop alerts"
         if len(open_alerts) > MAX_ALERTS
         else None,
     )
@@ -198,6 +208,32 @@ def show_report(report: Report, *, as_json: bool) -> None:
         console.print(f"\n{changed}; took {report.duration_s:.1f} s")
     for line in report.failures:
         console.print(f"[red]failed[/] {line}")
+
+
+def worst_first(alerts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those that are not resolved, the most severe first, of these the newest."""
+    newest = sorted(
+        (alert for alert in alerts if alert["state"] != "resolved"), key=lambda one: one["id"], reverse=True
+    )
+    newest.sort(key=lambda one: one["opened_at"], reverse=True)
+    return sorted(newest, key=lambda one: SEVERITIES.index(one["severity"]), reverse=True)
+
+
+def alert_row(alert: dict[str, Any]) -> list[Any]:
+    """An alert below `ALERT_COLUMNS`; its number as people type it."""
+    moments = [f"{at[:10]} {at[11:16]}" if at else "" for at in (alert["opened_at"], alert["notified_at"])]
+    return [str(alert["id"]), *(str(alert[name]) for name in ("rule", "entity", "severity", "state")), *moments]
+
+
+def show_alerts(alerts: Sequence[dict[str, Any]], *, as_json: bool) -> None:
+    """Alerts in the order in which somebody wants to look at them."""
+    found = worst_first(alerts)
+    if as_json:
+        print_json({"alerts": found})
+    elif not found:
+        console.print("no alert is open")
+    else:
+        _table("Alerts", ALERT_COLUMNS, [alert_row(alert) for alert in found])
 
 
 def show_checks(results: list[CheckOutcome], *, as_json: bool) -> None:

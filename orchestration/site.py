@@ -13,13 +13,15 @@ from typing import Any
 
 import dagster as dg
 
+from activation.audiences import load_audiences
+from activation.rules import load_rules
 from governance.dictionary import read_dictionary
 from governance.kpis import read_kpis
 from governance.lineage import Graph
 from governance.manifest import parse_manifest
 from governance.quality import Standing, read_standings
 from governance.registry import Dataset, read_registry
-from governance.site import Content, build_site, dataset_page, made_of, read_figures, term_page, zone_of
+from governance.site import Content, End, build_site, dataset_page, made_of, read_figures, term_page, zone_of
 from lendloop.home import CHECKOUT
 from lendloop.locks import file_lock
 from lendloop.project import load_manifest, parsed_marker
@@ -107,8 +109,17 @@ def _content(settings: Settings, graph: Graph) -> Content:
         dictionary=read_dictionary(manifest),
         kpis=kpis,
         graph=graph,
+        ends=_ends(settings),
         figures=read_figures(settings.home, settings.clock(), datasets, kpis, _quality(settings)),
     )
+
+
+def _ends(settings: Settings) -> dict[str, End]:
+    """What the files of audiences and rules say of them, by their keys in the graph."""
+    audiences = load_audiences(settings.definitions / "audiences")
+    found = {f"audiences.{one.audience}": End(one.title, one.owner, one.purpose) for one in audiences}
+    rules = load_rules(settings.definitions)
+    return found | {f"rules.{one.rule}": End(one.title, one.owner, " ".join(one.description.split())) for one in rules}
 
 
 def _quality(settings: Settings) -> list[Standing]:

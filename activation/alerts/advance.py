@@ -34,7 +34,7 @@ from activation.alerts.subject import PIPELINE, Subject, of_rule, pipeline
 from activation.ops import open_ops, writing
 from activation.ops import tables as t
 from activation.ops.bulk import update_rows
-from activation.ops.failures import PipelineFailure, concerning, record_failures
+from activation.ops.failures import WARNINGS, PipelineFailure, concerning, record_failures
 from activation.rules.model import Rule
 from lendloop.clock import Clock
 from lendloop.collector import uncollected
@@ -152,10 +152,10 @@ class _Advance:
         link = row.link or ""
         address = link if link.startswith(("http://", "https://")) else f"{self.routes.link_base.rstrip('/')}{link}"
         known = {"key": row.key}
-        details = {"message": row.message.strip().splitlines()[0][:300] if row.message.strip() else "no message"}
+        details = {"message": next(iter(row.message.strip().splitlines()), "no message")}
         times = Decimal(row.occurrences)
         measured = Measured(known, details | {"address": address, "kind": row.kind}, times, Decimal(0), times)
-        severity = "warning" if row.kind == "hint" else "critical"
+        severity = "warning" if row.kind in WARNINGS else "critical"
         return Entity(row.key, measured, severity, row.resolved_at is None, row.unseen)
 
     def _is_first(self, subject: Subject) -> bool:

@@ -12,10 +12,12 @@ from decimal import Decimal
 from typing import Any
 
 from activation.alerts.machine import Alert
-from activation.alerts.subject import Subject
+from activation.alerts.subject import MIXED, Subject
 from activation.rules.text import fill, mask, number
 
 GROUP_PAGE = 20
+LINE_LIMIT = 300
+"""Of what is said of one failure among many."""
 HEADER_LIMIT, SECTION_LIMIT, FIELD_LIMIT, BUTTON_LIMIT, BLOCK_LIMIT = 150, 3000, 2000, 75, 50
 _EMOJI = {"critical": ":red_circle:", "warning": ":large_orange_circle:", "info": ":large_blue_circle:"}
 _OVER, _DIGEST, _REMINDER = ":white_check_mark:", ":clipboard:", ":alarm_clock:"
@@ -67,7 +69,7 @@ class View:
             return "no number"
         measured = self.subject.measured
         if self.subject.kind == "pipeline":
-            return f"{measured(self.value, self.known)} against {measured(self.threshold, self.known)}"
+            return "once" if self.value == 1 else f"{number(self.value)} times"
         return (
             f"{number(self.deviance.quantize(Decimal('0.01')))} × threshold"
             f" ({measured(self.value, self.known)} against {measured(self.threshold, self.known)})"
@@ -98,7 +100,7 @@ def alert_message(view: View, *, reminder: bool = False) -> dict[str, Any]:
     facts = {
         "System": subject.system,
         "Entity": view.label,
-        "Deviance": view.deviance_text,
+        "Seen" if subject.kind == "pipeline" else "Deviance": view.deviance_text,
         "Severity": alert.severity,
         "Urgency": view.urgency,
         "Owner": subject.owner,
@@ -121,6 +123,8 @@ def alert_message(view: View, *, reminder: bool = False) -> dict[str, Any]:
         )
     blocks.append(_button(view.link))
     lines = [view.summary, "", *(f"{name}: {text}" for name, text in facts.items())]
+    if view.note:
+        lines.append(f"Note: {mask(view.note)}")
     if not over:
         lines += ["", "What can be done:", *(f"- {action}" for action in subject.actions)]
     return _message(title, emoji, blocks, [*lines, "", view.link])
@@ -134,7 +138,7 @@ def resolved_message(views: Sequence[View]) -> dict[str, Any]:
         title = f"Resolved: {first.subject.title}: {first.label}"
         text = f"It is over ({_because(first)}) after {_length(took)}. Owner: {first.subject.owner}."
         return _message(title, _OVER, [_header(f"{_OVER} {title}"), _section(_escape(text))], [text, "", first.link])
-    title = f"Resolved: {first.subject.title}: {len(views):,} alerts"
+    title = f"Resolved: {_shared(views)[0]}: {len(views):,} alerts"
     listed = [f"{view.label} ({_because(view)})" for view in views[:GROUP_PAGE]] + _rest(len(views), GROUP_PAGE)
     blocks = [_header(f"{_OVER} {title}"), _section("\n".join(f"• {_escape(line)}" for line in listed))]
     return _message(title, _OVER, blocks, [*listed, "", first.link])
@@ -155,21 +159,23 @@ def paginate(views: Sequence[View]) -> list[list[View]]:
 
 
 def group_message(
-    views: Sequence[View], *, total: int, page: int, pages: int, reminder: bool = False, unlisted: int = 0
+    views: Sequence[View], group: Sequence[View], *, page: int, pages: int, reminder: bool = False, unlisted: int = 0
 ) -> dict[str, Any]:
-    """Many alerts of one rule: counts, the worst, and this page's list. `views` are worst first."""
+    """Many alerts of one rule, `group`: counts, the worst, and this page's list. `views` are the page's, worst first."""
     first = views[0]
     subject = first.subject
+    called, actions = _shared(group)
     severity = max((view.alert.severity for view in views), key=lambda s: ("info", "warning", "critical").index(s))
     emoji = _REMINDER if reminder else _EMOJI[severity]
     part = f" ({page} of {pages})" if pages > 1 else ""
-    title = f"{'Reminder: ' if reminder else ''}{subject.title}: {total:,} alerts{part}"
+    title = f"{'Reminder: ' if reminder else ''}{called}: {len(group):,} alerts{part}"
     lines = [_line(view) for view in views]
     if unlisted:
         lines.append(f"and {unlisted:,} more, in the table behind the link")
+    worst = first.label if subject.kind == "pipeline" else f"{first.label}, {first.deviance_text}"
     facts = {
         "System": subject.system,
-        "Worst here" if pages > 1 else "Worst": f"{first.label}, {first.deviance_text}",
+        "Worst here" if pages > 1 else "Worst": worst,
         "Severity": severity,
         "Urgency": first.urgency,
         "Owner": subject.owner,
@@ -183,12 +189,12 @@ def group_message(
         },
         _section("\n".join(f"• {_escape(line)}" for line in lines)),
     ]
+    body = [*(f"{name}: {text}" for name, text in facts.items()), "", *(f"- {line}" for line in lines)]
     if page == 1:
-        blocks.append(
-            _section("*What can be done*\n" + "\n".join(f"• {_escape(action)}" for action in subject.actions))
-        )
+        blocks.append(_section("*What can be done*\n" + "\n".join(f"• {_escape(action)}" for action in actions)))
+        body += ["", "What can be done:", *(f"- {action}" for action in actions)]
     blocks.append(_button(first.link))
-    body = [*(f"{name}: {text}" for name, text in facts.items()), "", *(f"- {line}" for line in lines), "", first.link]
+    body += ["", first.link]
     return _message(title, emoji, blocks, body)
 
 
@@ -215,7 +221,18 @@ def digest_message(by_rule: Sequence[Sequence[View]]) -> dict[str, Any]:
 
 
 def _line(view: View) -> str:
+    if view.subject.kind == "pipeline":
+        said = _cut(view.summary, LINE_LIMIT)
+        return said if view.label in said else f"{view.label}: {said}"
     return f"{view.label}: {view.deviance_text}"
+
+
+def _shared(views: Sequence[View]) -> tuple[str, tuple[str, ...]]:
+    """What alerts of one rule are called together, and what can be done about them."""
+    subject = views[0].subject
+    if any(view.subject.title != subject.title for view in views):
+        return MIXED
+    return subject.title, subject.actions
 
 
 def _because(view: View) -> str:

@@ -113,7 +113,7 @@ class Plan:
             position += len(page)
             payload = content.group_message(
                 page,
-                total=len(rows),
+                [row.view for row in rows],
                 page=number,
                 pages=len(shown),
                 reminder=kind == "remind",

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Row, func, insert, select
 from activation.alerts.content import View
 from activation.alerts.machine import Alert, Event, Told
 from activation.alerts.routes import Receiver
-from activation.alerts.subject import Subject
+from activation.alerts.subject import Subject, of_failure
 from activation.ops import tables as t
 
 _IDS = 1_000
@@ -129,6 +129,8 @@ def _measured_columns(measured: Measured) -> dict[str, Any]:
 
 def view_of(row: Row[Any], alert: Alert, subject: Subject, measured: Measured, base: str) -> View:
     """What a message about an alert may say. `row` gives what people wrote."""
+    if subject.kind == "pipeline":
+        subject = of_failure(subject, str(measured.entity_key.get("key", "")), str(measured.details.get("kind", "")))
     return View(
         subject=subject,
         alert=alert,

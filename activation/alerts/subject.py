@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -13,6 +13,45 @@ from activation.rules.text import fill, number
 
 PIPELINE = "pipeline"
 MACHINERY_OWNER = "data-platform"
+_LOOK = "Open the failed step and its log"
+_CLOSES = "Fix the cause and run it again: the alert closes by itself"
+_DOCTOR = "See what `lendloop doctor` says: it looks at every system and at the passes"
+_IN_WORDS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "asset": ("Step failed", (_LOOK, _CLOSES)),
+    "run": ("Run failed", (_LOOK, _CLOSES)),
+    "overdue": ("No pass came to its end", (_DOCTOR, "Start one by hand with `lendloop run`, and see how it ends")),
+    "sensor": ("Sensor or schedule failed", ("Open Automation and the last tick's error", _CLOSES)),
+    "source": ("Source failed", (_DOCTOR, "Treat what is made of it as old; the next read that ends closes the alert")),
+    "rule": ("Rule failed", ("Mend its file, or what it reads; `lendloop check` tests it", _CLOSES)),
+    "check": ("Check failed", ("Open the check: it says which rows fail it", _CLOSES)),
+    "hint": (
+        "Not as usual",
+        (
+            "Open the check: it says what differs, and from what",
+            "Ask whoever keeps the source whether that is so; nothing is held back meanwhile",
+        ),
+    ),
+    "late": ("Dataset late", (_DOCTOR, "Look at the checks of its group: one that fails keeps yesterday's version")),
+    "stale": (
+        "Dataset stale",
+        (
+            _DOCTOR,
+            "Look at the checks of its group: one that fails keeps yesterday's version",
+            "Treat its numbers as old until it is over",
+        ),
+    ),
+    "demotion": (
+        "Dataset demoted",
+        (
+            "Look at the check that failed last, and mend its cause",
+            "After three clean days: `lendloop reinstate DATASET --by WHO --because TEXT`; nothing else ends this",
+            "Until then audiences that rest on it are held, and rules that read it are skipped",
+        ),
+    ),
+}
+"""What a failure of each kind is called, and what can be done about it."""
+MIXED = ("Pipeline failure", (_LOOK, _CLOSES))
+"""The same of failures of several kinds."""
 
 
 @dataclass(frozen=True)
@@ -80,12 +119,28 @@ def of_rule(rule: Rule) -> Subject:
     )
 
 
+def of_failure(subject: Subject, key: str, kind: str) -> Subject:
+    """The subject of one failure of the machinery, named and advised on as its kind asks for."""
+    title, actions = _IN_WORDS.get(kind, MIXED)
+    return replace(subject, title=title, actions=actions, entity_label=_part(key, kind))
+
+
+def _part(key: str, kind: str) -> str:
+    """What failed, as people say it: `check:trusted/fct_loan:unique_id` is `unique_id of trusted.fct_loan`."""
+    area, _, name = key.partition(":")
+    if area != "check":
+        return name or key
+    asset, _, check = name.partition(":")
+    dataset = asset.replace("/", ".")
+    return dataset if kind in ("late", "stale") else f"{check} of {dataset}"
+
+
 def pipeline(default_route: str) -> Subject:
     """The subject of pipeline alerts: something failed, so data may be missing."""
     return Subject(
         rule=PIPELINE,
         kind="pipeline",
-        title="Pipeline failure",
+        title=MIXED[0],
         owner=MACHINERY_OWNER,
         system="lendloop",
         urgency="now",
@@ -93,9 +148,9 @@ def pipeline(default_route: str) -> Subject:
         entity_label="{key}",
         unit="failures",
         number_format="number",
-        summary="{key} failed: {message}",
+        summary="{message}",
         link="{address}",
-        actions=("Open the failed step and its log", "Fix the cause and run it again: the alert closes by itself"),
+        actions=MIXED[1],
         routes=(default_route,),
         notify_backfill=True,
         group_over=5,

@@ -11,7 +11,12 @@ from sqlalchemy import Connection, Row, insert, select, update
 from activation.ops import tables as t
 from lendloop.clock import Clock
 
-MESSAGE_LIMIT = 1000
+MESSAGE_LIMIT = 2000
+Kind = Literal[
+    "asset", "run", "overdue", "sensor", "check", "hint", "late", "stale", "demotion", "source", "rule"
+]  # fmt: skip
+WARNINGS = ("hint", "late")
+"""Kinds whose alert is a warning; that of any other is critical."""
 
 
 class PipelineFailure(BaseModel):
@@ -20,13 +25,13 @@ class PipelineFailure(BaseModel):
     `key` names the part that failed (asset key and step), the same at each report. `rules`, `sources` and
     `datasets` (`trusted.fct_loan`) are what it makes unreliable: the data alerts of every rule that is named,
     or needs one of them, are inhibited and none of them closes meanwhile. `message` must carry no personal data.
-    A `hint` is a check that says that something may be wrong: its alert is a warning.
+    A `hint` is a check that says that something may be wrong, `late` a dataset that is not yet stale: a warning each.
     """
 
     model_config = ConfigDict(frozen=True)
 
     key: str
-    kind: Literal["asset", "run", "sensor", "check", "hint", "source", "rule"] = "asset"
+    kind: Kind = "asset"
     message: str = ""
     link: str | None = None
     rules: tuple[str, ...] = ()
@@ -46,7 +51,7 @@ def record_failures(connection: Connection, failures: Iterable[PipelineFailure],
             continue
         values: dict[str, Any] = {
             "kind": failure.kind,
-            "message": failure.message[:MESSAGE_LIMIT],
+            "message": _cut(failure.message),
             "link": failure.link,
             "rules": list(failure.rules),
             "sources": list(failure.sources),
@@ -64,6 +69,10 @@ def record_failures(connection: Connection, failures: Iterable[PipelineFailure],
         connection.execute(
             update(table).where(table.c.key == failure.key).values(occurrences=known.occurrences + 1, **values)
         )
+
+
+def _cut(message: str) -> str:
+    return message if len(message) <= MESSAGE_LIMIT else message[: MESSAGE_LIMIT - 1] + "…"
 
 
 def standing_failures(connection: Connection) -> list[Row[Any]]:

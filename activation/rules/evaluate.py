@@ -111,6 +111,7 @@ def evaluate_rule(
                 key=f"rule:{rule.rule}",
                 kind="rule",
                 message=reason or "",
+                link=f"/assets/rules/{rule.rule}",
                 rules=(rule.rule,),
                 resolved=outcome != "error",
             )
@@ -152,6 +153,7 @@ def _source_failure(status: SourceStatus) -> PipelineFailure:
         key=f"source:{status.source}",
         kind="source",
         message=status.error or f"the source {status.source} has never been read in full",
+        link=f"/assets/sources/{status.source}",
         sources=(status.source,),
         resolved=not broken,
     )

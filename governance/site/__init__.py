@@ -6,8 +6,8 @@ of a person, no sample, no message that could quote one. See docs/decisions/0016
 """
 
 from governance.site.figures import Figures, read_figures
-from governance.site.pages import Content, build_site, dataset_page, kpi_page, made_of, term_page, zone_of
+from governance.site.pages import Content, End, build_site, dataset_page, kpi_page, made_of, term_page, zone_of
 
 __all__ = [
-    "Content", "Figures", "build_site", "dataset_page", "kpi_page", "made_of", "read_figures", "term_page", "zone_of",
+    "Content", "End", "Figures", "build_site", "dataset_page", "kpi_page", "made_of", "read_figures", "term_page", "zone_of",
 ]  # fmt: skip

@@ -128,4 +128,5 @@ def _tick(value: float, ticks: Sequence[float], is_share: bool) -> str:
 def _day_ticks(first: date, last: date) -> list[tuple[date, str]]:
     if first == last:
         return [(first, "middle")]
-    return [(first, "start"), (first + timedelta(days=(last - first).days // 2), "middle"), (last, "end")]
+    middle = first + timedelta(days=(last - first).days // 2)
+    return [(first, "start"), *([(middle, "middle")] if middle > first else []), (last, "end")]

@@ -11,7 +11,8 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
@@ -54,14 +55,25 @@ _HEADS = ("sources", "gray: staging", "gray", "trusted, contacts", "kpi", "audie
 
 
 @dataclass(frozen=True)
+class End:
+    """What the file of an audience or a rule says of it: `about` is why people are written to, or what is watched."""
+
+    title: str
+    owner: str
+    about: str
+
+
+@dataclass(frozen=True)
 class Content:
-    """All that the site shows. `graph` ends in audiences and rules; `figures` is None where nothing is published."""
+    """All that the site shows. `graph` ends in audiences and rules, of which `ends` says more by their key there;
+    `figures` is None where nothing is published."""
 
     manifest: Manifest
     datasets: Mapping[str, Dataset]
     dictionary: Dictionary
     kpis: Sequence[Kpi]
     graph: Graph
+    ends: Mapping[str, End] = field(default_factory=dict)
     figures: Figures | None = None
 
     @cached_property
@@ -233,6 +245,7 @@ def _pages(content: Content) -> Iterator[tuple[str, str]]:
             "key": key,
             "kind": ENDS[table.zone],
             "name": key.partition(".")[2],
+            "said": content.ends.get(key),
             "columns": list(_columns(content, key)),
             "reads": sorted(content.parents[key]),
         }
@@ -253,7 +266,7 @@ def _environment(content: Content) -> Environment:
     environment.filters |= {
         "prose": _prose,
         "breakable": _breakable,
-        "moment": "{:%Y-%m-%d %H:%M} UTC".format,
+        "moment": _moment,
         "whole": "{:,}".format,
         "percent": _percent,
     }
@@ -287,6 +300,11 @@ def _prose(text: str) -> Markup:
 def _percent(share: float) -> str:
     """A share of rows, cut and not rounded: 100 % is said of all of them alone."""
     return f"{math.floor(round(share * 1000, 6)) / 10:g} %"
+
+
+def _moment(instant: datetime) -> Markup:
+    """An instant that no narrow column breaks."""
+    return Markup("<time>{:%Y-%m-%d %H:%M} UTC</time>").format(instant)
 
 
 def _breakable(name: str) -> Markup:
@@ -449,7 +467,7 @@ def _index(content: Content) -> str:
     ]
     for key in content.tables:
         if zone_of(key) == "ends":
-            kind, text = ENDS[key.partition(".")[0]], ""
+            kind, text = ENDS[key.partition(".")[0]], content.ends[key].title if key in content.ends else ""
         else:
             kind, text = "dataset", first_sentence(_row(content, key)["description"])
         found.append((key, kind, dataset_page(key), [], text, []))

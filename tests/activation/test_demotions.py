@@ -125,6 +125,7 @@ def test_readers_are_told_rules_do_not_run_and_a_person_reinstates_after_clean_d
         told = [str(row.payload) for row in connection.execute(sql_select(t.outbox)).all()]
     assert "Read by rules.ticket_backlog (support-ops)" in failure.message
     assert any("trusted.fct_ticket is demoted" in text for text in told)
+    assert all("Dataset demoted: trusted.fct_ticket" in text and "lendloop reinstate" in text for text in told)
 
     with pytest.raises(PermanentError, match=r"clean for 0 of 3 days: it stays demoted"):
         reinstate(home, FACT, lender.clock, by="a person", because="mended")

@@ -65,7 +65,7 @@ def sent(installation: Installation) -> dict[str, Any]:
 
 
 def _once(message: str) -> str:
-    return re.sub(r"\d+ failures against 0 failures", "1 failures against 0 failures", message)
+    return re.sub(r"(Seen(?:\*\\n|: ))(?:once|\d+ times)", r"\1once", message)
 
 
 def _export(folder: Path) -> Counter[str]:

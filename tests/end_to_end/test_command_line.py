@@ -56,6 +56,14 @@ def test_status_of_a_new_installation_says_that_nothing_is_there(bare: Installat
     assert report["datasets"] == []
 
 
+def test_a_new_installation_has_nothing_that_reconciles_and_a_wrong_day_is_said(bare: Installation) -> None:
+    done = bare.lendloop("reconcile")
+    assert done.returncode == 1
+    assert done.stderr == "lendloop: nothing could be compared: why stands beside each pair\n"
+    done = bare.lendloop("reconcile", "--on", "yesterday")
+    assert (done.returncode, done.stderr) == (2, "lendloop: 'yesterday' is no day: give one as 1998-12-31\n")
+
+
 def test_check_passes_offline_on_the_project_as_it_is(bare: Installation) -> None:
     done = bare.lendloop("check", "--json")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -133,9 +133,9 @@ def test_what_is_declared_wrong_is_named(project: dict[str, Any], change: dict[s
         read_kpis(broken)
 
 
-def test_an_unknown_kpi_is_answered_with_those_there_are(kpis: dict[str, Kpi]) -> None:
-    with pytest.raises(ConfigurationError, match=r"unknown KPI 'par': one of .*par_30"):
-        find_kpi(list(kpis.values()), "par")
+def test_an_unknown_kpi_is_answered_with_the_nearest(kpis: dict[str, Kpi]) -> None:
+    with pytest.raises(ConfigurationError, match=r"unknown KPI 'par_31'; nearest: par_1, par_30, .*lists all"):
+        find_kpi(list(kpis.values()), "par_31")
 
 
 def test_products_together_are_divided_anew_and_currencies_are_kept_apart(

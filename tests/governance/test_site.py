@@ -23,7 +23,7 @@ from governance.lineage import Graph
 from governance.manifest import Manifest
 from governance.quality import Standing
 from governance.registry import read_registry
-from governance.site import Content, build_site, dataset_page, kpi_page, term_page
+from governance.site import Content, End, build_site, dataset_page, kpi_page, term_page
 from governance.site.charts import line_chart, small_line
 from governance.site.drawing import Box, around, draw
 from governance.site.figures import DatasetFigures, Figures, KpiFigures
@@ -73,6 +73,7 @@ def content(manifest: Manifest, parsed: Home) -> Content:
         dictionary=read_dictionary(manifest),
         kpis=read_kpis(load_manifest(settings.home)),
         graph=load_definitions(settings).graph,
+        ends={"audiences.recovery": End("Settle what is left", "collections", "A quote that ends the debt.")},
     )
 
 
@@ -141,6 +142,13 @@ def test_a_dataset_says_what_it_promises_and_whom_its_columns_lead_to(site: Path
         assert part in text
     assert 'badge pii contact">contact' in (site / dataset_page("contacts.customer_contact")).read_text()
     assert "badge zone gray" in (site / dataset_page("gray.int_person_record")).read_text()
+
+
+def test_an_audience_says_why_and_whose_it_is_and_is_found_by_its_title(site: Path) -> None:
+    text = (site / "consumers.html").read_text()
+    assert "<p>Settle what is left. A quote that ends the debt.</p>" in text
+    assert "<dt>owner</dt><dd>collections</dd>" in text
+    assert '"Settle what is left"' in (site / "index.js").read_text()
 
 
 def test_no_page_holds_a_path_of_this_machine(site: Path) -> None:
@@ -257,6 +265,11 @@ def test_a_chart_of_one_value_or_of_equal_ones_is_drawn() -> None:
     assert "<circle" in line_chart("x", {"NG": points("5")}, is_share=False, days_apart=1)
     assert "<polyline" in line_chart("x", {"NG": points("0", "0")}, is_share=True, days_apart=1)
     assert "<polyline" in line_chart("x", {"NG": points("-2500000", "1500000")}, is_share=False, days_apart=1)
+
+
+def test_a_chart_of_two_days_names_each_once() -> None:
+    drawn = line_chart("x", {"NG": points("1", "2")}, is_share=False, days_apart=1)
+    assert (drawn.count(">1 Mar 2026<"), drawn.count(">2 Mar 2026<")) == (1, 1)
 
 
 def test_names_are_escaped() -> None:

@@ -67,6 +67,7 @@ def test_the_owner_is_warned_then_told_that_it_is_stale_and_that_it_is_over(
     [warned] = messages(settings)
     assert "trusted.fct_loan (for risk) was last made 2026-06-30 12:00 UTC, not within 20 hours" in warned
     assert "Urgency: today" in warned
+    assert "Entity: trusted.fct_loan" in warned
     assert told(settings, datasets, 27) == ("critical", "open")
     _, *critical = messages(settings)
     assert len(critical) == 2, "to Slack and by mail"

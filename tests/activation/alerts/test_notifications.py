@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from activation.alerts import alert_status
+from activation.alerts import PipelineFailure, alert_status, report_failures
 from activation.alerts.store import fingerprint
 from tests.postgres import ON_BOTH
 
@@ -173,7 +173,7 @@ def test_a_source_that_fails_is_one_pipeline_alert_and_closes_no_data_alert(lend
         (evaluation,), advanced, _ = lender.run()
         assert evaluation.frozen == "the last read of ledger failed"
     assert advanced.held == {"inhibited by pipeline alert source:ledger": 1}
-    assert [text for text in inbox.texts if "Pipeline failure: source:ledger" in text] == [inbox.texts[1]]
+    assert [text for text in inbox.texts if "Source failed: ledger" in text] == [inbox.texts[1]]
     assert len(inbox.slack) == 2
     states = {row["entity"]: row["state"] for row in alert_status(lender.settings)}
     assert set(states.values()) == {"open"}
@@ -225,11 +225,37 @@ def test_a_rule_that_cannot_be_evaluated_is_a_system_failure_until_it_can(lender
     (evaluation,), _, _ = lender.run()
     assert not evaluation.passed
     assert "trusted.fct_ticket is not published" in evaluation.error
-    assert "Pipeline failure: rule:ticket_backlog" in inbox.texts[0]
+    assert "Rule failed: ticket_backlog" in inbox.texts[0]
     lender.sql("alter table trusted.fct_ticket_away rename to fct_ticket")
     lender.later(hours=1)
     lender.run()
-    assert "Resolved: Pipeline failure: rule:ticket_backlog" in inbox.texts[-1]
+    assert "Resolved: Rule failed: ticket_backlog" in inbox.texts[-1]
+
+
+def test_failures_of_one_kind_are_told_together_each_with_what_is_wrong_and_what_to_do(lender: Any, inbox: Any) -> None:
+    lender.rules = []
+    late = [
+        PipelineFailure(
+            key=f"check:trusted/fct_{name}:made_in_time",
+            kind="late",
+            message=f"trusted.fct_{name} was last made in May",
+        )
+        for name in ("loan", "ticket", "client", "visit", "offer", "call")
+    ]
+    report_failures(lender.settings, late, lender.clock)
+    lender.run()
+    [message] = inbox.slack
+    assert message["text"] == ":large_orange_circle: Dataset late: 6 alerts"
+    assert "• trusted.fct_visit was last made in May" in content(message)
+    assert "See what `lendloop doctor` says" in content(message)
+    lender.later(hours=1)
+    failed = [PipelineFailure(key=f"step:{name}", message=f"{name} broke") for name in "abcde"]
+    report_failures(lender.settings, [*failed, PipelineFailure(key="run:x", kind="run", message="Broke")], lender.clock)
+    lender.run()
+    assert inbox.texts[1] == ":red_circle: Pipeline failure: 6 alerts"
+    assert "• x: Broke" in content(inbox.slack[1])
+    [mail] = inbox.mail
+    assert "What can be done:\r\n- Open the failed step and its log" in mail["text"]
 
 
 @pytest.mark.slow

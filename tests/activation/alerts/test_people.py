@@ -123,9 +123,9 @@ def test_a_reported_failure_inhibits_the_rules_it_concerns_until_its_recovery(le
     assert advanced.held == {"inhibited by pipeline alert step:dbt_build": 1}
     (message,) = inbox.slack
     text = json.dumps(message["blocks"])
-    assert "step:dbt_build failed: Broke: [number hidden] is no date" in text
+    assert "Broke: [number hidden] is no date" in text
     assert "http://127.0.0.1:3000/runs/1" in text
-    assert "3 failures against 0 failures" in text
+    assert r"*Seen*\n3 times" in text
     lender.later(hours=1)
     lender.sql("create table kept as from trusted.fct_account_transaction")
     lender.sql("delete from trusted.fct_account_transaction")
@@ -138,7 +138,7 @@ def test_a_reported_failure_inhibits_the_rules_it_concerns_until_its_recovery(le
     lender.run()
     lender.run()
     assert [text.split(" ", 1)[1] for text in inbox.texts[1:]] == [
-        "Resolved: Pipeline failure: step:dbt_build",
+        "Resolved: Step failed: dbt_build",
         "Large transaction: account transaction 1",
     ]
 
@@ -149,4 +149,4 @@ def test_a_failure_that_recovered_before_anybody_looked_is_told_once(lender: Any
     lender.rules = []
     lender.run()
     lender.run()
-    assert inbox.texts == [":white_check_mark: Resolved: Pipeline failure: run:main"]
+    assert inbox.texts == [":white_check_mark: Resolved: Run failed: main"]
