@@ -95,6 +95,15 @@ class Home:
         """A mark that stands while a restore puts a home in place."""
         return self.root / "restore.unfinished"
 
+    @property
+    def shared(self) -> tuple[Path, ...]:
+        return (self.root, self.published_files, self.exports, self.dagster, self.dlt, self.dbt, self.locks)
+
+    @property
+    def private(self) -> tuple[Path, ...]:
+        """Folders with personal data or secrets; dbt's log quotes the values that the engine tells of a row at fault."""
+        return (self.contacts_files, self.delivery, self.quarantine, self.secrets, self.dbt / "logs")
+
     def prepare(self) -> Home:
         """Create the folders; those that hold personal data or secrets are readable by their owner only.
 
@@ -104,21 +113,24 @@ class Home:
             raise ConfigurationError(
                 f"a restore into {self.root} was cut off: run `lendloop restore {self.unfinished_restore.read_text()}` again"
             )
-        shared = (self.root, self.published_files, self.exports, self.dagster, self.dlt, self.dbt, self.locks)
-        # dbt's log quotes the values that the engine tells of a row at fault
-        private = (self.contacts_files, self.delivery, self.quarantine, self.secrets, self.dbt / "logs")
-        for folder in (*shared, *private):
+        for folder in (*self.shared, *self.private):
             try:
-                folder.mkdir(mode=0o700 if folder in private else 0o777, parents=True, exist_ok=True)
-                if folder in private and folder.stat().st_mode & 0o777 != 0o700:
+                folder.mkdir(mode=0o700 if folder in self.private else 0o777, parents=True, exist_ok=True)
+                if folder in self.private and folder.stat().st_mode & 0o777 != 0o700:
                     folder.chmod(0o700)
             except OSError as error:
                 if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
                     raise
                 raise ConfigurationError(_cannot_write(folder, str(error.strerror))) from error
-            if not os.access(folder, os.W_OK | os.X_OK):
-                raise ConfigurationError(_cannot_write(folder, "no right to"))
+        if closed := self.closed():
+            raise ConfigurationError(closed)
         return self
+
+    def closed(self) -> str | None:
+        """Which of its folders that are there can't be written, and what to do; None when all can."""
+        folders = [folder for folder in (*self.shared, *self.private) if folder.exists()]
+        closed = next((folder for folder in folders if not os.access(folder, os.W_OK | os.X_OK)), None)
+        return _cannot_write(closed, "no right to") if closed else None
 
 
 def _cannot_write(folder: Path, reason: str) -> str:

@@ -28,7 +28,7 @@ from lendloop.zones import follow_home
 from orchestration.columns import column_metadata
 from orchestration.freshness import report_late
 from orchestration.lineage import OUTBOX
-from orchestration.names import RULE_CHECK
+from orchestration.names import RULE_CHECK, STEWARD
 from orchestration.plots import table
 from orchestration.relay import relay_events
 from orchestration.resources import Hub
@@ -94,7 +94,12 @@ def audience_asset(audience: Audience, groups: Mapping[str, str], graph: Graph) 
         except LendloopError as error:
             context.log.error(str(error))
             yield dg.MaterializeResult(asset_key=key, metadata={"error": str(error)})
-            yield dg.AssetCheckResult(check_name=DELIVERED, asset_key=key, passed=False, metadata={"error": str(error)})
+            yield dg.AssetCheckResult(
+                check_name=DELIVERED,
+                asset_key=key,
+                passed=False,
+                metadata={"error": str(error), STEWARD: audience.owner},
+            )
             return
         yield dg.MaterializeResult(
             asset_key=key,
@@ -115,7 +120,8 @@ def audience_asset(audience: Audience, groups: Mapping[str, str], graph: Graph) 
             asset_key=key,
             passed=not (report.errors or report.rejected or report.unknown),
             metadata={
-                "errors": dg.MetadataValue.md("\n".join(f"- {error}" for error in report.errors) or "none"),
+                "errors": "; ".join(report.errors) or "none",
+                STEWARD: audience.owner,
                 "rejected": report.rejected,
                 "unknown": report.unknown,
             },

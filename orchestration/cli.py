@@ -234,7 +234,8 @@ def identity_review(as_json: Json = False) -> None:
     from lendloop.settings import load_settings
     from orchestration.screen import show_list
 
-    show_list("To review", [question.model_dump(mode="json") for question in review(load_settings())], as_json=as_json)
+    title = "To review (+ speaks for one person, - against it, in powers of two)"
+    show_list(title, [question.model_dump(mode="json") for question in review(load_settings())], as_json=as_json)
 
 
 @identity.command("decide")
@@ -265,9 +266,11 @@ def identity_events(as_json: Json = False) -> None:
     from lendloop.settings import load_settings
     from orchestration.screen import show_list
 
-    show_list(
-        "Merges and splits", [event.model_dump(mode="json") for event in events(load_settings())], as_json=as_json
-    )
+    found = [event.model_dump(mode="json") for event in events(load_settings())]
+    if not as_json:
+        for event in found:
+            event |= {name: event[name][:12] for name in ("event", "from_person", "to_person")}
+    show_list("Merges and splits", found, as_json=as_json)
 
 
 @identity.command("undo")
@@ -332,8 +335,21 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:  # noqa: BLE001 - the border to a person: one line, and the trace on demand
         if hasattr(error, "format_message"):
             _complain(error.format_message(), getattr(error, "exit_code", 2))
+        if fault := _fault_of_home(error):
+            _complain(fault, 2 if isinstance(error, PermissionError) else 1, error)
         _complain(f"{type(error).__name__}: {error} (run again with --verbose for the trace)", 1, error)
     sys.exit(outcome if isinstance(outcome, int) else 0)
+
+
+def _fault_of_home(error: Exception) -> str | None:
+    """What is wrong with the disk under the home, where that is what an error speaks of."""
+    from lendloop.settings import load_settings
+    from lendloop.storage import storage_fault
+
+    try:
+        return storage_fault(load_settings().home, error)
+    except ConfigurationError:
+        return None
 
 
 def _complain(error: Exception | str, code: int, trace: Exception | None = None) -> None:

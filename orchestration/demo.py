@@ -31,6 +31,7 @@ def run_demo(customers: int, *, as_json: bool) -> int:
             f"\n  what each number means, and the KPIs: {home.site / 'index.html'}"
             f"\n  the agreed numbers: {home.published} (any DuckDB client, read-only; schemas trusted and kpi)"
             f"\n  audiences as files: {home.exports}"
+            f"\n  any command as of the lender's day: LENDLOOP_AS_OF={moved['as_of'][:10]} .venv/bin/lendloop kpi"
             "\n  the Dagster UI with all of this: make dev\n"
         )
     return 1 if first.failures or second.failures else 0

@@ -112,11 +112,11 @@ def _check(event: dg.DagsterEvent, run: dg.DagsterRun) -> PipelineFailure | None
     details = {name: value.value for name, value in evaluation.metadata.items()}
     is_hint = evaluation.check_name in (AS_USUAL, COMPLETE)
     holds_back = evaluation.asset_key.path[0] in ("trusted", "kpi") and not is_hint
-    said = details.get("error") or details.get("message") or details.get("stale") or details.get("errors") or ""
+    said = next((details[name] for name in ("error", "message", "stale", "demoted", "errors") if details.get(name)), "")
     return PipelineFailure(
         key=f"check:{asset}:{evaluation.check_name}",
         kind="hint" if is_hint else "check",
-        message=f"{evaluation.check_name} of {asset}"
+        message=f"{evaluation.check_name} of {asset.replace('/', '.')}"
         + (f" (for {details[STEWARD]})" if STEWARD in details else "")
         + (f": {said}" if said else ""),
         link=f"/assets/{'/'.join(evaluation.asset_key.path)}?view=checks",

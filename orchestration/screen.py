@@ -80,6 +80,11 @@ def show_reconciliation(compared: list[dict[str, Any]], *, as_json: bool) -> Non
         ],
     )
     for one in compared:
+        explained: Counter[str] = Counter()
+        for day in one["days"]:
+            explained.update(day["explained"])
+        for reason, count in explained.items():
+            console.print(f"[dim]{one['from']} -> {one['to']}: {count:,} {escape(reason)}[/]", soft_wrap=True)
         for day in one["days"]:
             reasons = ", ".join(f"{count} {reason}" for reason, count in day["explained"].items())
             if day["state"] == "explained":
@@ -280,7 +285,8 @@ def show_list(title: str, records: list[dict[str, Any]], *, as_json: bool) -> No
     elif not records:
         console.print(f"{title}: none")
     else:
-        _table(title, list(records[0]), [list(record.values()) for record in records])
+        names = [name.replace("_", " ") for name in records[0]]
+        _table(title, names, [[_said(value) for value in record.values()] for record in records])
 
 
 def show_findings(findings: list[Finding], *, as_json: bool) -> None:

@@ -27,6 +27,7 @@ from lendloop.locks import file_lock
 from lendloop.project import load_manifest, parsed_marker
 from lendloop.publish import CATALOG
 from lendloop.settings import Settings
+from lendloop.source_status import read_status
 from lendloop.standing import standing_file
 from lendloop.warehouse import open_warehouse
 from lendloop.zones import follow_home
@@ -73,13 +74,15 @@ def renew_site(settings: Settings, graph: Graph | None = None) -> bool:
 
 
 def _grounds(settings: Settings) -> str:
-    """A digest of what the site shows and how: what is published and stands, dbt project, definitions, templates."""
+    """A digest of what the site shows and how: what is published and stands, which sources fail, dbt project,
+    definitions, templates."""
     home = settings.home
     files = [
         home.published_files / CATALOG, standing_file(home), parsed_marker(home),
         *sorted(settings.definitions.rglob("*.yaml")), *sorted(file for file in PAGES.rglob("*.*") if file.suffix != ".pyc"),
     ]  # fmt: skip
-    digest = hashlib.sha256()
+    failing = sorted(name for name, status in read_status(home).items() if status.error)
+    digest = hashlib.sha256(f"{failing}\n".encode())
     for file in files:
         digest.update(f"{file.name}\n".encode() + (file.read_bytes() if file.exists() else b""))
     return digest.hexdigest()

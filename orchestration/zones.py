@@ -107,7 +107,7 @@ def _spec(manifest: Mapping[str, Any], node: Mapping[str, Any], dataset: Dataset
     return dg.AssetSpec(
         node_key(node),
         deps=_deps(manifest, node),
-        group_name=node["schema"],
+        group_name=_asset_group(manifest, node),
         kinds={"dbt", "duckdb"},
         owners=[f"team:{dataset.parameters.owner if dataset else group_owner}"],
         description=node["description"],
@@ -125,6 +125,20 @@ def _spec(manifest: Mapping[str, Any], node: Mapping[str, Any], dataset: Dataset
         if dataset
         else None,
     )
+
+
+def _asset_group(manifest: Mapping[str, Any], node: Mapping[str, Any]) -> str:
+    """A model's zone; drafts that are made of what is agreed are apart, so that the graph of groups leads one way."""
+    if node["schema"] == "gray" and _rests_on_agreed(manifest, node):
+        return "gray_of_trusted"
+    return str(node["schema"])
+
+
+def _rests_on_agreed(manifest: Mapping[str, Any], node: Mapping[str, Any]) -> bool:
+    parents = [
+        manifest["nodes"][one] for one in node.get("depends_on", {}).get("nodes", []) if one in manifest["nodes"]
+    ]
+    return any(one["schema"] in AGREED or _rests_on_agreed(manifest, one) for one in parents)
 
 
 def _promises(dataset: Dataset) -> dict[str, Any]:
@@ -293,15 +307,15 @@ def zones_asset(
                 check_name=CONSISTENT,
                 asset_key=CATALOGUE,
                 passed=not report.failures,
-                metadata={"stale": dg.MetadataValue.md("\n".join(f"- {line}" for line in report.failures) or "none")},
+                metadata={"stale": "; ".join(report.failures) or "none"},
             )
         if dg.AssetCheckKey(CATALOGUE, STANDING) in checks:
-            lines = [f"- {key} is {standing.of(key)}" for key in sorted(standing.demoted)]
+            lines = [f"{key} is {standing.of(key)}" for key in sorted(standing.demoted)]
             yield dg.AssetCheckResult(
                 check_name=STANDING,
                 asset_key=CATALOGUE,
                 passed=not standing.demoted,
-                metadata={"demoted": dg.MetadataValue.md("\n".join(lines) or "none")},
+                metadata={"demoted": "; ".join(lines) or "none"},
             )
         for name, group in report.groups.items():
             if not report.skipped and group.state == "fresh":

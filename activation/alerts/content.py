@@ -16,7 +16,7 @@ from activation.alerts.subject import MIXED, Subject
 from activation.rules.text import fill, mask, number
 
 GROUP_PAGE = 20
-LINE_LIMIT = 300
+LINE_LIMIT = 1000
 """Of what is said of one failure among many."""
 HEADER_LIMIT, SECTION_LIMIT, FIELD_LIMIT, BUTTON_LIMIT, BLOCK_LIMIT = 150, 3000, 2000, 75, 50
 _EMOJI = {"critical": ":red_circle:", "warning": ":large_orange_circle:", "info": ":large_blue_circle:"}
@@ -172,10 +172,10 @@ def group_message(
     lines = [_line(view) for view in views]
     if unlisted:
         lines.append(f"and {unlisted:,} more, in the table behind the link")
-    worst = first.label if subject.kind == "pipeline" else f"{first.label}, {first.deviance_text}"
+    worst = {"Worst here" if pages > 1 else "Worst": f"{first.label}, {first.deviance_text}"}
     facts = {
         "System": subject.system,
-        "Worst here" if pages > 1 else "Worst": worst,
+        **({} if subject.kind == "pipeline" else worst),
         "Severity": severity,
         "Urgency": first.urgency,
         "Owner": subject.owner,

@@ -188,6 +188,7 @@ def _pages(content: Content) -> Iterator[tuple[str, str]]:
         zones=zones,
         zone_texts=ZONES,
         states=_states(content),
+        shaky=_shaky(content),
         ends=sum(zone_of(key) == "ends" for key in content.tables),
     )
     terms = sorted(content.dictionary.terms.values(), key=lambda term: term.name)
@@ -327,6 +328,15 @@ def _states(content: Content) -> dict[str, list[str]]:
     if content.figures:
         for key, one in content.figures.datasets.items():
             found[one.state].append(key)
+    return found
+
+
+def _shaky(content: Content) -> dict[str, list[str]]:
+    """Datasets that rest on one that is demoted, by what is said of them."""
+    found: dict[str, list[str]] = {}
+    for key, one in sorted(content.figures.datasets.items()) if content.figures else ():
+        if one.doubt and not one.doubt.startswith("demoted"):
+            found.setdefault(one.doubt, []).append(key)
     return found
 
 

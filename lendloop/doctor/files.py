@@ -30,7 +30,7 @@ FAR_CLOCK_S = 36 * 3600
 
 
 def check_home(settings: Settings) -> list[Finding]:
-    """Whether there is a home, and no restore into it was cut off."""
+    """Whether there is a home, it can be written, and no restore into it was cut off."""
     home = settings.home
     if not home.root.exists():
         return [
@@ -44,6 +44,9 @@ def check_home(settings: Settings) -> list[Finding]:
                 check="home", state="failure", found="a restore was cut off", advice="run it again: lendloop restore"
             )
         ]
+    if closed := home.closed():
+        found, _, advice = closed.partition("; ")
+        return [Finding(check="home", state="failure", found=found, advice=advice)]
     return [Finding(check="home", state="ok", found=str(home.root))]
 
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -62,6 +64,27 @@ def test_a_new_installation_has_nothing_that_reconciles_and_a_wrong_day_is_said(
     assert done.stderr == "lendloop: nothing could be compared: why stands beside each pair\n"
     done = bare.lendloop("reconcile", "--on", "yesterday")
     assert (done.returncode, done.stderr) == (2, "lendloop: 'yesterday' is no day: give one as 1998-12-31\n")
+
+
+def test_a_home_that_cannot_be_written_is_told_in_one_line_and_by_the_doctor(bare: Installation) -> None:
+    before = bare.home.stat().st_mode
+    bare.home.chmod(0o555)
+    bound = ["setpriv", "--inh-caps=-dac_override", "--bounding-set=-dac_override"] if os.getuid() == 0 else []
+    try:
+        told = {
+            name: subprocess.run(
+                [*bound, *bare.command(name)], env=bare.process_environment, capture_output=True, text=True, timeout=120
+            )
+            for name in ("site", "doctor")
+        }
+    finally:
+        bare.home.chmod(before)
+    said = told["site"].stderr
+    assert (told["site"].returncode, said.count("\n")) == (2, 1), said
+    assert said.startswith(f"lendloop: can't write under {bare.home}: ")
+    assert "give it back to the user who runs lendloop" in said
+    assert told["doctor"].returncode == 1
+    assert f"failure home: can't write in {bare.home}" in told["doctor"].stdout
 
 
 def test_check_passes_offline_on_the_project_as_it_is(bare: Installation) -> None:

@@ -32,6 +32,7 @@ from lendloop.errors import ConfigurationError
 from lendloop.home import CHECKOUT, Home
 from lendloop.project import load_manifest
 from lendloop.settings import load_settings
+from lendloop.source_status import SourceStatus
 from orchestration.lineage import load_definitions
 
 pytestmark = pytest.mark.slow
@@ -183,6 +184,7 @@ def shown(content: Content, tmp_path_factory: pytest.TempPathFactory) -> Path:
     loans = DatasetFigures("late", noon, 1234, 6, 1, measured, verdict=verdict)
     others = DatasetFigures("absent", None, None, 0, 0, None)
     doubted = replace(others, doubt="demoted since 2026-06-30: it broke")
+    shaky = dict.fromkeys(("trusted.agg_cohort", "trusted.agg_roll"), replace(others, doubt="rests on x, demoted"))
     day_value, month_value = (
         KpiStanding(find_kpi(content.kpis, name), "NG", "NGN", period, Decimal(2), (), noon, "ok", None)
         for name, period in (("fpd_7", date(2026, 6, 21)), ("customer_acquisition_cost", date(2026, 5, 1)))
@@ -195,10 +197,11 @@ def shown(content: Content, tmp_path_factory: pytest.TempPathFactory) -> Path:
         datasets={
             key: loans if key == "trusted.fct_loan" else doubted if key == kpi.table else others
             for key in content.datasets
-        },
+        }
+        | shaky,
         kpis={kpi.name: KpiFigures(standings.get(kpi.name, ()), {}) for kpi in content.kpis},
         groups={},
-        sources={},
+        sources={"crm": SourceStatus(source="crm", configured=True, succeeded_as_of=noon, error="it does not answer")},
     )
     target = tmp_path_factory.mktemp("shown") / "site"
     build_site(target, replace(content, figures=figures))
@@ -217,6 +220,15 @@ def test_quality_is_shown_by_dimension_and_what_is_demoted_says_so(content: Cont
     for page in (dataset_page(kpi.table), kpi_page(kpi.name), "index.html"):
         assert "ot agreed now: demoted since 2026-06-30: it broke" in (shown / page).read_text(), page
     assert ">demoted<" in (shown / "datasets.html").read_text()
+
+
+def test_the_first_page_says_what_rests_on_a_demoted_dataset_and_which_source_failed_without_its_words(
+    shown: Path,
+) -> None:
+    text = re.sub(r"<wbr>|</?a[^>]*>", "", (shown / "index.html").read_text())
+    assert "<p>Not agreed now, rests on x, demoted: trusted.agg_cohort, trusted.agg_roll.</p>" in text
+    assert "The last read of crm failed; what is made of it is as of <time>2026-06-30 12:00 UTC</time>." in text
+    assert "it does not answer" not in text
 
 
 def test_each_value_of_a_kpi_has_the_day_that_it_is_of_and_a_blank_one_has_none(shown: Path) -> None:

@@ -58,6 +58,18 @@ def test_every_asset_has_group_kinds_owner_and_description(definitions: dg.Defin
         assert not missing, f"{key.to_user_string()} has no {', '.join(missing)}"
 
 
+def test_from_the_sources_to_what_is_agreed_groups_lead_one_way(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    before: dict[str, set[str]] = {}
+    for key in graph.get_all_asset_keys():
+        node = graph.get(key)
+        before.setdefault(str(node.group_name), set()).update(
+            str(graph.get(parent).group_name) for parent in node.parent_keys
+        )
+    assert before["gray"] <= {"gray", "raw", "sources"}
+    assert before["gray_of_trusted"] <= {"gray_of_trusted", "gray", "trusted", "raw", "sources"}
+
+
 def test_trusted_and_raw_assets_have_freshness_policies(definitions: dg.Definitions) -> None:
     graph = definitions.resolve_asset_graph()
     without = [
