@@ -314,8 +314,11 @@ def _breakable(name: str) -> Markup:
 
 
 def first_sentence(text: str) -> str:
-    """A meaning in short: all before the first full stop or colon that ends a clause."""
-    return re.split(r"(?<=[.:])\s", text, maxsplit=1)[0].rstrip(".:")
+    """A meaning in short: all before the first full stop or colon that ends a clause; an abbreviation alone is none."""
+    first, *rest = re.split(r"(?<=[.:])\s", text, maxsplit=2)
+    if rest and first.endswith(":") and len(first.split()) < 3:
+        first = f"{first} {rest[0]}"
+    return first.rstrip(".:")
 
 
 def _shown(kpi: Kpi, value: Decimal | None, currency: str | None) -> str:

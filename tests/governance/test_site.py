@@ -27,6 +27,7 @@ from governance.site import Content, End, build_site, dataset_page, kpi_page, te
 from governance.site.charts import line_chart, small_line
 from governance.site.drawing import Box, around, draw
 from governance.site.figures import DatasetFigures, Figures, KpiFigures
+from governance.site.pages import first_sentence
 from governance.watch import Finding, Verdict
 from lendloop.errors import ConfigurationError
 from lendloop.home import CHECKOUT, Home
@@ -282,6 +283,15 @@ def test_a_chart_of_one_value_or_of_equal_ones_is_drawn() -> None:
 def test_a_chart_of_two_days_names_each_once() -> None:
     drawn = line_chart("x", {"NG": points("1", "2")}, is_share=False, days_apart=1)
     assert (drawn.count(">1 Mar 2026<"), drawn.count(">2 Mar 2026<")) == (1, 1)
+
+
+def test_a_meaning_in_short_is_more_than_an_abbreviation() -> None:
+    assert (
+        first_sentence("PAR-30: principal late / all principal. Not a count.")
+        == "PAR-30: principal late / all principal"
+    )
+    assert first_sentence("What a month cost: advertising, agents.") == "What a month cost"
+    assert first_sentence("The loan's id.") == "The loan's id"
 
 
 def test_names_are_escaped() -> None:
