@@ -115,7 +115,7 @@ def _check(event: dg.DagsterEvent, run: dg.DagsterRun) -> PipelineFailure | None
     said = next((details[name] for name in ("error", "message", "stale", "demoted", "errors") if details.get(name)), "")
     return PipelineFailure(
         key=f"check:{asset}:{evaluation.check_name}",
-        kind="hint" if is_hint else "check",
+        kind="hint" if is_hint else "audience" if evaluation.asset_key.path[0] == "audiences" else "check",
         message=f"{evaluation.check_name} of {asset.replace('/', '.')}"
         + (f" (for {details[STEWARD]})" if STEWARD in details else "")
         + (f": {said}" if said else ""),

@@ -24,6 +24,14 @@ _IN_WORDS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "source": ("Source failed", (_DOCTOR, "Treat what is made of it as old; the next read that ends closes the alert")),
     "rule": ("Rule failed", ("Mend its file, or what it reads; `lendloop check` tests it", _CLOSES)),
     "check": ("Check failed", ("Open the check: it says which rows fail it", _CLOSES)),
+    "audience": (
+        "Audience not delivered",
+        (
+            "Read what stopped it: a source that is stale or demoted is mended there, and the next pass goes on",
+            "A guard rail that a real change ran into is set wider in `guards` of the audience's file, by its owner",
+            "Until then nobody is added; who said no is removed even so",
+        ),
+    ),
     "hint": (
         "Not as usual",
         (
@@ -132,6 +140,8 @@ def _part(key: str, kind: str) -> str:
         return name or key
     asset, _, check = name.partition(":")
     dataset = asset.replace("/", ".")
+    if kind == "audience":
+        return dataset.rpartition(".")[2]
     return dataset if kind in ("late", "stale") else f"{check} of {dataset}"
 
 

@@ -13,7 +13,7 @@ from lendloop.clock import Clock
 
 MESSAGE_LIMIT = 2000
 Kind = Literal[
-    "asset", "run", "overdue", "sensor", "check", "hint", "late", "stale", "demotion", "source", "rule"
+    "asset", "run", "overdue", "sensor", "check", "hint", "late", "stale", "demotion", "source", "rule", "audience"
 ]  # fmt: skip
 WARNINGS = ("hint", "late")
 """Kinds whose alert is a warning; that of any other is critical."""

@@ -21,7 +21,7 @@ from sqlalchemy import select
 
 from activation.alerts import advance_alerts, alert_status, load_routes
 from activation.ops import open_ops
-from activation.ops.tables import pipeline_failure
+from activation.ops.tables import outbox, pipeline_failure
 from lendloop.clock import Clock
 from lendloop.settings import Settings, load_settings
 from orchestration.instance import open_instance
@@ -79,6 +79,26 @@ def test_a_failed_check_opens_an_alert_and_its_next_success_resolves_it(
     assert told == "is_whole of loans (for data-platform): 3 loans have no client"
     run(instance)
     assert alerts(instance, settings) == {"check:loans:is_whole": "resolved"}
+
+
+def test_an_audience_that_was_stopped_is_told_with_its_reason_and_what_to_do(
+    instance: dg.DagsterInstance, settings: Settings
+) -> None:
+    key = dg.AssetKey(["audiences", "recovery"])
+
+    @dg.asset(key=key, check_specs=[dg.AssetCheckSpec("delivered", asset=key)])
+    def recovery() -> Iterator[Any]:
+        yield dg.MaterializeResult()
+        metadata = {"errors": "drop: too_many_removals: 7 of 9", STEWARD: "collections"}
+        yield dg.AssetCheckResult(check_name="delivered", passed=False, metadata=metadata)
+
+    dg.materialize([recovery], instance=instance)
+    alerts(instance, settings)
+    with open_ops(settings).connect() as connection:
+        told = connection.execute(select(outbox.c.payload)).scalars().all()
+    assert {message["subject"] for message in told} == {"[lendloop] Audience not delivered: recovery"}
+    assert all("(for collections): drop: too_many_removals: 7 of 9" in message["body"] for message in told)
+    assert all("`guards` of the audience's file" in message["body"] for message in told)
 
 
 def test_what_may_be_wrong_is_told_as_a_warning_and_what_is_wrong_as_critical(
