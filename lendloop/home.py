@@ -122,15 +122,19 @@ class Home:
                 if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
                     raise
                 raise ConfigurationError(_cannot_write(folder, str(error.strerror))) from error
-        if closed := self.closed():
-            raise ConfigurationError(closed)
+            if not _is_open(folder):
+                raise ConfigurationError(_cannot_write(folder, "no right to"))
         return self
 
     def closed(self) -> str | None:
         """Which of its folders that are there can't be written, and what to do; None when all can."""
         folders = [folder for folder in (*self.shared, *self.private) if folder.exists()]
-        closed = next((folder for folder in folders if not os.access(folder, os.W_OK | os.X_OK)), None)
+        closed = next((folder for folder in folders if not _is_open(folder)), None)
         return _cannot_write(closed, "no right to") if closed else None
+
+
+def _is_open(folder: Path) -> bool:
+    return os.access(folder, os.W_OK | os.X_OK)
 
 
 def _cannot_write(folder: Path, reason: str) -> str:
