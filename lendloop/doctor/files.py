@@ -179,8 +179,7 @@ def check_rights(settings: Settings) -> list[Finding]:
 
 
 def _private(home: Home) -> list[Path]:
-    folders = [home.contacts_files, home.delivery, home.quarantine, home.secrets, home.dbt / "logs"]
-    folders += home.root.glob("aside-*")
+    folders = [*home.private, *home.root.glob("aside-*")]
     files = [home.warehouse, home.contacts, home.ops_sqlite, home.secrets / "hash.key", *home.delivery.glob("*.duckdb")]
     return [*folders, *files]
 
