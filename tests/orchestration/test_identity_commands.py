@@ -98,11 +98,11 @@ def test_a_decision_makes_the_next_pass_build_and_is_in_raw_then(home: Home) -> 
     settings = load_settings()
     clock = Clock(datetime(2026, 6, 30, 12, tzinfo=UTC))
     with duckdb.connect(str(home.warehouse)) as connection:
-        before = _inputs(connection, settings, clock)
+        before = _inputs(connection, settings, clock, None)
     decide(settings, "crm:1,crm:2", "same", by="Ada", because="called")
     decide(settings, "crm:2,crm:1", "open", by="Bo", because="unsure")
     with duckdb.connect(str(home.warehouse)) as connection:
-        assert _inputs(connection, settings, clock) != before
+        assert _inputs(connection, settings, clock, None) != before
         write_raw_decisions(connection, home)
         raw = connection.execute("select number, one, other, verdict from raw_identity.decision order by 1").fetchall()
     assert raw == [(1, "crm:1", "crm:2", "same"), (2, "crm:1", "crm:2", "open")]
