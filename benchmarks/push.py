@@ -26,6 +26,7 @@ from activation.destinations.drop import Drop
 from benchmarks.endpoint import endpoint
 from benchmarks.harness import ROUNDS, Peer, Row, Size, Timing, timed_call
 from benchmarks.lender import AS_OF
+from lendloop.collector import collect_seldom
 from lendloop.home import Home
 
 TITLE = "Push: a first sync to a marketing tool, and as files"
@@ -76,6 +77,7 @@ def measure(size: Size) -> Iterator[Row]:
 
 def push(folder: Path, people: int, url: str) -> float:
     """Deliver a planned first sync to the endpoint; seconds from the first row in flight to the last one settled."""
+    collect_seldom()  # as the command line does
     with _planned(folder, people) as ledger:
         destination = Blueshift(url, "key", folder / "rates", contract=CONTRACT)
         began = time.perf_counter()

@@ -24,8 +24,7 @@ from activation.audiences.membership import Membership
 from activation.audiences.planner import PLAN_SQL, SENT_SQL, SOURCES, PlanCounts
 from activation.audiences.readers import quote
 from activation.audiences.store import attach_private
-from activation.destinations.contract import Row, RowResult
-from lendloop.collector import uncollected
+from activation.destinations.contract import RowResult, Rows
 from lendloop.errors import PermanentError
 from lendloop.formats import upgrade
 from lendloop.home import Home
@@ -85,10 +84,11 @@ _SOURCES = " union all ".join(
         source={"delivered": _DELIVERED, "desired": "state.desired"}[name],
         name=name,
         plan="plan",
-        actions=", ".join(map(quote, actions)),
+        actions=", ".join(map(quote, origin.actions)),
+        payload=origin.payload,
     )
     + ")"
-    for name, actions in SOURCES.items()
+    for name, origin in SOURCES.items()
 )
 # one statement: in DuckDB 2.0.0 a large insert that follows an empty one in its transaction can't be seen
 _OUTBOX_INSERT = f"insert into ledger.outbox {_SOURCES}"
@@ -165,7 +165,7 @@ class Wave:
     """Rows that go out together, by one function of the destination. `first` to `last`: where they stand in the plan."""
 
     verb: Literal["remove", "upsert"]
-    rows: list[Row]
+    rows: Rows
     first: int
     last: int
 
@@ -246,14 +246,12 @@ class Ledger:
                 last = min(first + size - 1, end)
                 where = {"audience": self.audience, "first": first, "last": last}
                 self._db.execute("insert into ledger.wave values ($audience, $first, $last, 'in_flight', null)", where)
-                with uncollected():
-                    rows = self._db.execute(
-                        "select person_key, identifier, payload, membership_unsure from ledger.outbox"
-                        " where audience = $audience and plan_no between $first and $last",
-                        where,
-                    ).fetchall()
-                    wave = Wave(verb, list(map(Row._make, rows)), first, last)
-                yield wave
+                columns = self._db.execute(
+                    "select person_key, identifier, payload, membership_unsure from ledger.outbox"
+                    " where audience = $audience and plan_no between $first and $last",
+                    where,
+                ).fetchnumpy()
+                yield Wave(verb, Rows(*(column.tolist() for column in columns.values())), first, last)
                 first = last + 1
 
     def put_back(self, wave: Wave) -> None:
@@ -433,11 +431,12 @@ def _answers(wave: Wave, results: list[RowResult]) -> tuple[_Answer, list[tuple[
     """The answer that most rows of a wave got, and person, state and error of the others."""
     given: set[_Answer] = {(result.state, result.error) for result in results}
     mentioned: set[str] = set().union(*(result.person_keys for result in results))
-    if len(given) == 1 and mentioned.issuperset(row.person_key for row in wave.rows):
+    if len(given) == 1 and mentioned.issuperset(wave.rows.person_keys):
         return given.pop(), []
     answered: dict[str, _Answer] = {}
     for result in results:
         answered |= dict.fromkeys(result.person_keys, (result.state, result.error))
-    answers = [answered.get(row.person_key, _UNMENTIONED) for row in wave.rows]
+    keys = wave.rows.person_keys
+    answers = [answered.get(key, _UNMENTIONED) for key in keys]
     usual, _ = Counter(answers).most_common(1)[0]
-    return usual, [(row.person_key, *answer) for row, answer in zip(wave.rows, answers, strict=True) if answer != usual]
+    return usual, [(key, *answer) for key, answer in zip(keys, answers, strict=True) if answer != usual]

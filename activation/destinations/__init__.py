@@ -6,7 +6,7 @@ registry. What does not: who is sent what, and the ledger of it.
 
 from __future__ import annotations
 
-from activation.destinations.contract import Contract, Destination, FileDestination, Row, RowResult
+from activation.destinations.contract import Contract, Destination, FileDestination, Row, RowResult, Rows
 from activation.destinations.registry import open_destination
 
-__all__ = ["Contract", "Destination", "FileDestination", "Row", "RowResult", "open_destination"]
+__all__ = ["Contract", "Destination", "FileDestination", "Row", "RowResult", "Rows", "open_destination"]

@@ -17,11 +17,12 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from json.encoder import encode_basestring
+from operator import not_
 from pathlib import Path
 
 import orjson
 
-from activation.destinations.contract import Contract, RemoteListGoneError, Row, RowResult, State
+from activation.destinations.contract import Contract, RemoteListGoneError, RowResult, Rows, State
 from activation.destinations.http import Answer, UnansweredError, VendorClient
 from activation.destinations.rates import RateBudget, Sleep
 from lendloop.errors import PermanentError
@@ -69,7 +70,7 @@ def contract_at(calls_per_s: float | None) -> Contract:
     )
 
 
-_Work = Callable[[list[Row]], Awaitable[list[RowResult]]]
+_Work = Callable[[Rows], Awaitable[list[RowResult]]]
 _LISTS = "/api/v1/custom_user_lists"
 
 
@@ -113,25 +114,27 @@ class Blueshift:
         ]
         return ids[0] if ids else None
 
-    async def upsert(self, remote_id: str, rows: list[Row]) -> list[RowResult]:
+    async def upsert(self, remote_id: str, rows: Rows) -> list[RowResult]:
         """Profiles first, then membership of those that were taken and are not surely members, batch by batch."""
-        return await self._each(partial(self._upsert_batch, remote_id), _chunks(rows, self.contract.batch_rows))
+        return await self._each(partial(self._upsert_batch, remote_id), rows.parts(self.contract.batch_rows))
 
-    async def _upsert_batch(self, remote_id: str, rows: list[Row]) -> list[RowResult]:
+    async def _upsert_batch(self, remote_id: str, rows: Rows) -> list[RowResult]:
         results = []
         for result in await self._profiles(rows):
-            taken = set(result.person_keys) if result.state == "accepted" else set()
-            joining = [row for row in rows if row.membership_unsure and row.person_key in taken]
-            for part in _chunks(joining, LIST_ROWS):
+            if result.state != "accepted":
+                results.append(result)
+                continue
+            taken = rows.of(result.person_keys)
+            joining = taken.where(taken.membership_unsure)
+            for part in joining.parts(LIST_ROWS):
                 results += await self._membership("add", remote_id, part)
-            if len(joining) < len(result.person_keys):
-                told = {row.person_key for row in joining}
-                results.append(replace(result, person_keys=[key for key in result.person_keys if key not in told]))
+            if len(joining) < len(taken):
+                results += _all(taken.where(map(not_, taken.membership_unsure)), "accepted")
         return results
 
-    async def remove(self, remote_id: str, rows: list[Row]) -> list[RowResult]:
+    async def remove(self, remote_id: str, rows: Rows) -> list[RowResult]:
         """Out of the list; the profile stays, as other audiences may use it."""
-        return await self._each(partial(self._membership, "remove", remote_id), _chunks(rows, LIST_ROWS))
+        return await self._each(partial(self._membership, "remove", remote_id), rows.parts(LIST_ROWS))
 
     async def count(self, remote_id: str) -> int | None:
         answer = await self._client.call("lists", "GET", f"{_LISTS}/id/{remote_id}")
@@ -143,11 +146,11 @@ class Blueshift:
     async def close(self) -> None:
         await self._client.close()
 
-    async def _halves(self, work: _Work, rows: list[Row]) -> list[RowResult]:
+    async def _halves(self, work: _Work, rows: Rows) -> list[RowResult]:
         half = len(rows) // 2
-        return await work(rows[:half]) + await work(rows[half:])
+        return await work(rows.cut(0, half)) + await work(rows.cut(half, len(rows)))
 
-    async def _each(self, work: _Work, batches: Iterable[list[Row]]) -> list[RowResult]:
+    async def _each(self, work: _Work, batches: Iterable[Rows]) -> list[RowResult]:
         """The work for each batch, as many at once as the contract allows.
 
         After a failure no batch is begun, each that was begun comes to its end, and the failure is raised.
@@ -169,7 +172,7 @@ class Blueshift:
                 raise ended
         return results
 
-    async def _profiles(self, rows: list[Row]) -> list[RowResult]:
+    async def _profiles(self, rows: Rows) -> list[RowResult]:
         body = f'{{"customers":[{",".join(_profiles_text(rows))}]}}'.encode()
         if len(body) > (self.contract.batch_bytes or 2**62) and len(rows) > 1:
             return await self._halves(self._profiles, rows)
@@ -187,7 +190,7 @@ class Blueshift:
             return _all(rows, "unknown", "an answer of another shape")
         return self._partial(rows, answer)
 
-    def _partial(self, rows: list[Row], answer: Answer) -> list[RowResult]:
+    def _partial(self, rows: Rows, answer: Answer) -> list[RowResult]:
         """Row by row out of a 200: named rows failed; when a failure names no row, the others are unknown."""
         failed, errors = answer.body.get("customers") or [], answer.body.get("errors") or []
         reasons: dict[str, str] = {}
@@ -198,13 +201,13 @@ class Blueshift:
                 reasons[str(identifier)] = _fault_names(detail)
         return _by_name(rows, reasons, max(len(failed), len(errors)))
 
-    async def _membership(self, verb: str, remote_id: str, rows: list[Row]) -> list[RowResult]:
+    async def _membership(self, verb: str, remote_id: str, rows: Rows) -> list[RowResult]:
         path = (
             f"{_LISTS}/bulk_add_users_to_list/{remote_id}"
             if verb == "add"
             else f"{_LISTS}/bulk_remove_users_from_list/{remote_id}"
         )
-        body = {"identifier_key": "customer_id", "identifier_values": [row.identifier for row in rows]}
+        body = {"identifier_key": "customer_id", "identifier_values": rows.identifiers}
         try:
             answer = await self._client.call("lists", "PUT", path, orjson.dumps(body))
         except UnansweredError as error:
@@ -238,28 +241,24 @@ class Blueshift:
         return PermanentError(f"blueshift: {what}: {self._reason(answer)} (request id {answer.request_id}){hint}")
 
 
-def _chunks(rows: list[Row], size: int) -> list[list[Row]]:
-    return [rows[at : at + size] for at in range(0, len(rows), size)]
-
-
-def _profiles_text(rows: list[Row]) -> list[str]:
+def _profiles_text(rows: Rows) -> list[str]:
     """Each payload with the person's id as its last member; it is JSON already, and is not read again."""
     return [
         f'{payload[:-1]}{"," if len(payload) > 2 else ""}"customer_id":{encode_basestring(identifier)}}}'
-        for _, identifier, payload, _ in rows
+        for identifier, payload in zip(rows.identifiers, rows.payloads, strict=True)
     ]
 
 
-def _all(rows: list[Row], state: State, error: str | None = None) -> list[RowResult]:
-    return [RowResult([row.person_key for row in rows], state, error)] if rows else []
+def _all(rows: Rows, state: State, error: str | None = None) -> list[RowResult]:
+    return [RowResult(rows.person_keys, state, error)] if rows else []
 
 
-def _by_name(rows: list[Row], reasons: dict[str, str], failures: int) -> list[RowResult]:
+def _by_name(rows: Rows, reasons: dict[str, str], failures: int) -> list[RowResult]:
     """Row by row: named rows failed; when a failure names no row, the others are unknown."""
     if not failures:
         return _all(rows, "accepted")
     named = [row for row in rows if row.identifier in reasons]
-    others = [row for row in rows if row.identifier not in reasons]
+    others = rows.where(identifier not in reasons for identifier in rows.identifiers)
     rejected = [RowResult([row.person_key], "rejected", reasons[row.identifier]) for row in named]
     if failures > len({row.identifier for row in named}):
         return rejected + _all(others, "unknown", "a failure in this call names no row")

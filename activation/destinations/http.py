@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -33,8 +32,7 @@ class UnansweredError(LendloopError):
         self.taken = taken
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """A complete answer. `body` is parsed JSON, None when it was no JSON."""
 
     status: int
@@ -58,7 +56,7 @@ class VendorClient:
         self._base_url = base_url.rstrip("/")
         self._budget = budget
         self._sleep = sleep
-        self._headers = {"Authorization": aiohttp.encode_basic_auth(*auth)} if auth else {}
+        self._headers = _JSON | ({"Authorization": aiohttp.encode_basic_auth(*auth)} if auth else {})
         self._session: aiohttp.ClientSession | None = None
         self.requests = 0
 
@@ -111,9 +109,7 @@ class VendorClient:
             self._session = aiohttp.ClientSession(
                 connector=connector, headers=self._headers, timeout=_TIMEOUT, proxy=_proxy(self._base_url)
             )
-        async with self._session.request(
-            method, self._base_url + path, data=body, headers=_JSON if body is not None else None, allow_redirects=False
-        ) as response:
+        async with self._session.request(method, self._base_url + path, data=body, allow_redirects=False) as response:
             return response.status, response.headers, await response.read()
 
     def _wait_s(self, number: int, retry_after: str | None) -> float:

@@ -11,8 +11,7 @@ import fcntl
 import hashlib
 import os
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 Sleep = Callable[[float], Awaitable[None]]
@@ -36,16 +35,16 @@ class RateBudget:
         self._prefix = folder / f"{account}-{digest}"
         self._sleep = sleep
         self._now = now
-        self._held: dict[str, deque[float]] = {}
+        self._held: dict[str, Iterator[float]] = {}
 
     async def take(self, endpoint: str, calls_per_s: float) -> None:
         """Wait for the next turn at an endpoint. At a fast pace turns are taken `BLOCK_S` seconds' worth at a time."""
-        held = self._held.setdefault(endpoint, deque())
-        if not held:
+        at = next(self._held.get(endpoint, iter(())), None)
+        if at is None:
             turns = max(1, int(calls_per_s * BLOCK_S))
-            first = self._now() + self.reserve(endpoint, calls_per_s, turns)
-            held.extend(first + number / calls_per_s for number in range(turns))
-        wait_s = held.popleft() - self._now()
+            first = at = self._now() + self.reserve(endpoint, calls_per_s, turns)
+            self._held[endpoint] = (first + number / calls_per_s for number in range(1, turns))
+        wait_s = at - self._now()
         if wait_s > 0:
             await self._sleep(wait_s)
 

@@ -145,7 +145,7 @@ def test_a_wave_that_is_put_back_is_planned_again_and_the_one_before_keeps_its_a
         ledger.plan(send_id="s", as_of=NOW, retry_rejected_days=1)
         waves = ledger.waves(2)
         sent, ahead = next(waves), next(waves)
-        ledger.record(sent, [RowResult([sent.rows[0].person_key], "accepted")])
+        ledger.record(sent, [RowResult(sent.rows.person_keys[:1], "accepted")])
         ledger.put_back(ahead)
         assert ledger.outbox_states() == {"accepted": 1, "unknown": 1, "planned": 1}
         ledger.settle()

@@ -28,8 +28,8 @@ DELIVERED = st.dictionaries(
 
 def plan(
     desired: dict[str, Any], delivered: dict[str, Any], sent_days_ago: int = 0
-) -> dict[str, tuple[str, str | None]]:
-    """Action and payload by person."""
+) -> dict[str, tuple[str, tuple[str, str] | None]]:
+    """Action by person, and the identifier and payload that are sent."""
     with duckdb.connect() as connection:
         connection.execute(
             "create table d (person_key varchar, identifier varchar, payload varchar, payload_hash varchar, hold boolean,"
@@ -63,17 +63,21 @@ def plan(
             {"retry_before": NOW - timedelta(days=1)},
         )
         actions = connection.execute("select person_key, action from p").fetchall()
-        payloads = {}
-        for source, kinds in SOURCES.items():
+        sent_as = {}
+        for source, origin in SOURCES.items():
             sent = SENT_SQL.format(
                 source={"desired": "d", "delivered": "l"}[source],
                 name=source,
                 plan="p",
-                actions=str(kinds)[1:-1].rstrip(","),
+                actions=str(origin.actions)[1:-1].rstrip(","),
+                payload=origin.payload,
             )
-            payloads |= dict(connection.execute(f"select person_key, payload from ({sent})").fetchall())
+            sent_as |= {
+                key: tuple(rest)
+                for key, *rest in connection.execute(f"select person_key, identifier, payload from ({sent})").fetchall()
+            }
     assert len({key for key, _ in actions}) == len(actions)
-    return {key: (action, payloads.get(key)) for key, action in actions}
+    return {key: (action, sent_as.get(key)) for key, action in actions}
 
 
 @settings(max_examples=60, deadline=None)
@@ -100,13 +104,13 @@ def test_once_a_plan_is_carried_out_the_destination_holds_what_is_desired_and_a_
 def test_nobody_who_is_held_is_sent_and_a_removal_is_built_from_what_was_sent(
     desired: dict[str, Any], delivered: dict[str, Any]
 ) -> None:
-    for key, (action, payload) in plan(desired, delivered).items():
+    for key, (action, sent) in plan(desired, delivered).items():
         if action in ("add", "change"):
             assert not desired[key][0]
-            assert payload == f"new-{desired[key][1]}"
+            assert sent == (key, f"new-{desired[key][1]}")
         if action == "remove":
             assert key not in desired
-            assert payload == f"sent-{key}"
+            assert sent == (f"sent-{key}", "{}")
         if desired.get(key, (False,))[0]:
             assert action in ("keep", "none")
 

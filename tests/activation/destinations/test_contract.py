@@ -10,7 +10,7 @@ import pytest
 
 from activation.audiences import DestinationReport
 from activation.audiences.definition import Destinations
-from activation.destinations import Contract, open_destination
+from activation.destinations import Contract, Rows, open_destination
 from activation.destinations.blueshift import CONTRACT as BLUESHIFT
 from activation.destinations.drop import CONTRACT as DROP
 from activation.destinations.registry import NETWORK_DESTINATIONS
@@ -101,8 +101,9 @@ def test_an_empty_batch_makes_no_request(marketing: Marketing, name: str) -> Non
     async def call() -> int:
         destination = open_destination(name, marketing.lender.settings)
         assert destination is not None
-        assert await destination.upsert("1", []) == []
-        assert await destination.remove("1", []) == []
+        nobody = Rows([], [], [], [])
+        assert await destination.upsert("1", nobody) == []
+        assert await destination.remove("1", nobody) == []
         await destination.close()
         return destination.requests
 
