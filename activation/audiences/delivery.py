@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
+import uvloop
+
 from activation.audiences.ledger import Ledger, Wave
 from activation.destinations.contract import Destination, FileDestination, RemoteListGoneError, RowResult
 from activation.destinations.http import UnansweredError
@@ -35,7 +37,8 @@ def deliver_rows(
     destination: Destination, ledger: Ledger, list_name: str, as_of: datetime, sleep: Sleep = asyncio.sleep
 ) -> Delivery:
     """Send the ledger's outbox to a vendor, settle it, and compare counts. Closes the destination's client."""
-    return asyncio.run(_deliver(destination, ledger, list_name, as_of, sleep))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_deliver(destination, ledger, list_name, as_of, sleep))
 
 
 async def _deliver(destination: Destination, ledger: Ledger, list_name: str, as_of: datetime, sleep: Sleep) -> Delivery:
