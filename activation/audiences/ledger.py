@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import duckdb
 import pyarrow as pa
@@ -246,7 +246,7 @@ class Ledger:
                 last = min(first + size - 1, end)
                 where = {"audience": self.audience, "first": first, "last": last}
                 self._db.execute("insert into ledger.wave values ($audience, $first, $last, 'in_flight', null)", where)
-                columns = self._db.execute(
+                columns: dict[str, Any] = self._db.execute(
                     "select person_key, identifier, payload, membership_unsure from ledger.outbox"
                     " where audience = $audience and plan_no between $first and $last",
                     where,

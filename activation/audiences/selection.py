@@ -378,8 +378,9 @@ def _freeze(connection: duckdb.DuckDBPyConnection, audience: Audience, clock: Cl
         },
     )
     connection.execute("delete from state.decision")
+    # who asked stands together, so that a plan counts them without reading everybody's keys
     connection.execute(
-        "insert into state.decision select person_key, reasons, asked, $as_of, $version from decision order by person_key",
+        "insert into state.decision select person_key, reasons, asked, $as_of, $version from decision order by asked, person_key",
         {"as_of": clock.as_of, "version": audience.version},
     )
     connection.execute(

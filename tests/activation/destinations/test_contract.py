@@ -10,7 +10,7 @@ import pytest
 
 from activation.audiences import DestinationReport
 from activation.audiences.definition import Destinations
-from activation.destinations import Contract, Rows, open_destination
+from activation.destinations import Contract, Row, Rows, open_destination
 from activation.destinations.blueshift import CONTRACT as BLUESHIFT
 from activation.destinations.drop import CONTRACT as DROP
 from activation.destinations.registry import NETWORK_DESTINATIONS
@@ -94,6 +94,15 @@ def test_a_contract_is_whole(contract: Contract) -> None:
     assert contract.idempotent, "a crash repeats rows in flight; another kind needs a look-up before"
     assert 0 < contract.batch_rows <= contract.wave_rows
     assert list(contract.backoff_s) == sorted(contract.backoff_s)
+
+
+def test_rows_are_parted_and_chosen_whole_and_in_order() -> None:
+    p, q, r = Row("p", "1", '{"a":1}', True), Row("q", "2", "{}", False), Row("r", "3", '{"a":3}', True)
+    rows = Rows(["p", "q", "r"], ["1", "2", "3"], ['{"a":1}', "{}", '{"a":3}'], [True, False, True])
+    assert [list(part) for part in rows.parts(2)] == [[p, q], [r]]
+    assert list(rows.where(rows.membership_unsure)) == list(rows.of(["r", "p"])) == [p, r]
+    assert list(rows.of(rows.person_keys)) == list(rows.where([True] * 3)) == [p, q, r]
+    assert not rows.of([])
 
 
 @pytest.mark.parametrize("name", NETWORK_DESTINATIONS)

@@ -46,6 +46,22 @@ def test_taking_a_turn_waits_for_it(tmp_path: Path) -> None:
     assert slept == [1.0, 2.0]
 
 
+def test_at_a_fast_pace_several_turns_are_taken_at_once_and_each_is_given_once_at_its_time(tmp_path: Path) -> None:
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(round(seconds, 6))
+
+    async def take(turns: int) -> float:
+        budget = RateBudget(tmp_path, "vendor", "key", sleep=sleep, now=lambda: 1000.0)
+        for _ in range(turns):
+            await budget.take("customers", 100)
+        return round(budget.reserve("customers", 100), 6)
+
+    assert asyncio.run(take(101)) == 0.06, "21 blocks of five are taken, and the next turn is behind them"
+    assert slept == [0.01, 0.02, 0.03, 0.04] * 20 + [0.01]
+
+
 def test_processes_share_one_budget(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from activation.destinations.rates import RateBudget;"
