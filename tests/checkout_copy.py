@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from lendloop.home import CHECKOUT
+from tests import forked
 from tests.servers import state_of
 
 ROOMS = ("lendloop", "governance", "ingestion", "activation", "orchestration", "dbt_project")
@@ -32,10 +33,7 @@ class Copy:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("LENDLOOP_")}
         state = state_of(self.root / "data")
         environment = {**kept, **state, "PYTHONPATH": str(self.root), "COLUMNS": "400", **variables}
-        return subprocess.run(
-            [sys.executable, *arguments], cwd=self.root, env=environment, capture_output=True, text=True, timeout=300,
-            check=False,
-        )  # fmt: skip
+        return forked.run([sys.executable, *arguments], environment, timeout_s=300, folder=self.root)
 
     def path(self, name: str) -> Path:
         return self.root / name

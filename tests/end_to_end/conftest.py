@@ -38,6 +38,7 @@ def after_first_pass(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     def first_pass(folder: Path) -> None:
         with installed(folder, CUSTOMERS) as installation:
+            installation.is_forked = False
             report = installation.run()
         (folder / "report.json").write_text(json.dumps(report))
 
@@ -76,6 +77,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[Kept]:
 
     def live(folder: Path) -> None:
         with lenders(folder, ("twin",), TWIN_CUSTOMERS) as (twin,):
+            twin.is_forked = False
             keep(twin, twin.run(), folder / "first")
             twin.sandbox("/tick", {"days": TWIN_DAYS})
             keep(twin, twin.run(), folder / "later")

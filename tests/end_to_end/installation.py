@@ -17,6 +17,7 @@ import duckdb
 
 from lendloop.home import Home
 from orchestration.sandbox_process import call, sandbox_server
+from tests import forked
 from tests.servers import drop_state, ledger_of, state_of
 
 HASH_KEY = "0123456789abcdef" * 4
@@ -28,7 +29,7 @@ class Installation:
     """A lendloop of its own. `environment` is all it knows; `base_url` its sandbox, if it has one.
 
     A new home finds the dbt project parsed where `parsed` is one in which it is. `report` is that of its last pass before
-    the test began.
+    the test began. Its commands are forked (tests/forked.py), or else start as a person starts them.
     """
 
     parsed: ClassVar[Home | None] = None
@@ -37,6 +38,7 @@ class Installation:
     environment: dict[str, str] = field(default_factory=dict)
     base_url: str = ""
     report: dict[str, Any] = field(default_factory=dict)
+    is_forked: bool = True
 
     def __post_init__(self) -> None:
         if self.parsed and not self.home.exists():
@@ -67,9 +69,10 @@ class Installation:
 
     def lendloop(self, *arguments: str, timeout_s: float = RUN_TIMEOUT_S) -> subprocess.CompletedProcess[str]:
         """Run the command and give its outcome."""
-        return subprocess.run(
-            self.command(*arguments), env=self.process_environment, capture_output=True, text=True, timeout=timeout_s
-        )
+        command, environment = self.command(*arguments), self.process_environment
+        if self.is_forked:
+            return forked.run(command, environment, timeout_s)
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout_s)
 
     def run(self, *, expect: int = 0) -> dict[str, Any]:
         """One pass, as JSON. Fails with what it printed when the exit status is not the expected one."""

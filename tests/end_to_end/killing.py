@@ -22,6 +22,7 @@ from typing import Any
 
 from lendloop.home import CHECKOUT
 from tests.end_to_end.installation import Installation, installed
+from tests.forked import Process
 
 STEPS = (
     "load_costs",
@@ -119,7 +120,9 @@ class Victim:
 
     def _kill(self, aim: Aim) -> list[str]:
         before = published_files(self.installation)
-        process = subprocess.Popen(
+        # a pass that is killed while it starts is started as a person starts it
+        start = subprocess.Popen if aim.step == "start" else Process[bytes]
+        process = start(
             self.installation.command("run"),
             env=self.installation.process_environment,
             stdout=subprocess.DEVNULL,

@@ -13,7 +13,7 @@ from tests.end_to_end.installation import Installation
 
 @pytest.fixture
 def bare(tmp_path: Path) -> Installation:
-    return Installation(tmp_path / "home")
+    return Installation(tmp_path / "home", is_forked=False)
 
 
 def test_an_unknown_environment_is_wrong_use_said_in_one_line(bare: Installation) -> None:

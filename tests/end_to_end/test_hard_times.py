@@ -25,6 +25,7 @@ import pytest
 from tests.end_to_end.installation import Installation, Kept
 from tests.end_to_end.killing import TWIN_CUSTOMERS, TWIN_DAYS, Lines, lenders, published_files
 from tests.end_to_end.likeness import SENT, assert_nothing_left_to_do, differences
+from tests.forked import Process
 
 pytestmark = pytest.mark.slow
 
@@ -132,7 +133,7 @@ def _assert_sound(installation: Installation) -> None:
 def _meet_full_disk(installation: Installation, disk: Disk, until: str, *, as_before: bool) -> None:
     """A pass whose disk fills up when a step has ended, or when the first file is published."""
     before, files = _version(installation), published_files(installation)
-    process = subprocess.Popen(
+    process = Process[bytes](
         installation.command("run"),
         env=installation.process_environment,
         stdout=subprocess.PIPE,

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from lendloop.home import CHECKOUT
 from orchestration.sandbox_process import sandbox_server
 from tests.end_to_end.installation import Installation, installation_on
+from tests.forked import Process
 from tests.postgres import Server, postgres_server
 
 pytestmark = pytest.mark.slow
@@ -51,7 +52,7 @@ class Hub:
 
         The server is up again afterwards.
         """
-        process = subprocess.Popen(
+        process = Process[str](
             self.installation.command("run"),
             env=self.installation.process_environment,
             stdout=subprocess.PIPE,

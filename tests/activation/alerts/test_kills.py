@@ -18,6 +18,8 @@ from activation.alerts import alert_status
 from activation.ops import open_ops, reading
 from activation.ops import tables as t
 from lendloop.home import CHECKOUT
+from tests import forked
+from tests.forked import Process
 
 KILLS = 12
 PASS = """
@@ -75,7 +77,7 @@ def test_killed_at_random_every_alert_is_told_exactly_once(make_lender: Any, inb
         for _ in range(4):
             number += 1
             lender.transaction(number, "500000")
-        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        with Process[str](command, env=environment, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             assert process.stdout.readline() == "started\n"
             if kill % 2:
@@ -87,7 +89,8 @@ def test_killed_at_random_every_alert_is_told_exactly_once(make_lender: Any, inb
         killed_in_flight += in_flight(lender)
     assert killed_in_flight, "no kill met a message in flight: the test proves nothing"
     for _ in range(10):
-        last = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True)
+        last = forked.run(command, environment, timeout_s=120)
+        assert last.returncode == 0, last.stderr
         if last.stdout.splitlines()[-1].startswith("0 sent, 0 updated, 0 found again, 0 failed, 0 waiting"):
             break
     told = Counter(message["text"].rsplit(" ", 1)[1] for message in inbox.slack)
