@@ -15,6 +15,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -102,6 +103,7 @@ class _Forker:
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         script = Path(__file__).with_name("forker.py")
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | _NO_THREADS
+        environment["MPLCONFIGDIR"] = str(Path(tempfile.gettempdir()) / "matplotlib-of-tests")
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, str(script), str(theirs.fileno())],

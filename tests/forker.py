@@ -21,8 +21,13 @@ from types import ModuleType
 from typing import Any
 
 PACKAGES = (
-    "numpy", "pandas", "pyarrow.parquet", "duckdb", "sqlalchemy", "httpx", "orjson", "pydantic_settings", "rich", "typer",
-    "dagster", "dlt", "dbt.cli.main", "dbt.adapters.duckdb.impl", "sqlglot",
+    "numpy", "pandas", "pyarrow.dataset", "pyarrow.parquet", "duckdb", "sqlglot", "orjson", "rich", "typer",
+    "pydantic_settings", "sqlalchemy", "sqlalchemy.dialects.mysql", "sqlalchemy.dialects.postgresql",
+    "sqlalchemy.dialects.sqlite", "alembic.command", "httpx", "aiohttp", "slack_sdk", "phonenumbers", "splink",
+    "matplotlib.backends.backend_agg", "matplotlib.figure",
+    "dagster", "dagster._core.execution.execute_in_process", "dagster._core.storage.sqlite_storage", "dagster._daemon.daemon",
+    "dlt", "dlt.sources.helpers.requests",
+    "dbt.cli.main", "dbt.adapters.duckdb.environments.local", "dbt.adapters.duckdb.impl", "dbt.task.build",
 )  # fmt: skip
 """What most commands import. One too few or too many costs time and nothing else."""
 ORDER_BYTES = 1 << 18
