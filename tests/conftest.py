@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from lendloop.collector import collect_seldom
 from tests.once import once
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ _OF_TESTS = ("LENDLOOP_NO_SKIPS", "LENDLOOP_PARSED")
 for _name in [name for name in os.environ if name.startswith("LENDLOOP_") and name not in _OF_TESTS]:
     del os.environ[_name]
 os.environ.update(DO_NOT_TRACK="1", RUNTIME__DLTHUB_TELEMETRY="false", DAGSTER_DISABLE_TELEMETRY="1")
+collect_seldom()  # as commands do: what test modules import is a million objects
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
