@@ -34,8 +34,9 @@ demo: setup ## the whole system on a pretend lender, end to end
 dev: setup ## sandbox, Dagster UI and daemon with the demo data, until Ctrl-C
 	@$(BIN)/lendloop dev
 
+# three processes for two cores: one often waits, for a server that is away or a browser
 test: setup ## every test; ON=servers: those from end to end, on MariaDB and PostgreSQL
-	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(if $(ON),--on $(ON) tests/end_to_end)
+	@$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(if $(ON),--on $(ON) tests/end_to_end)
 
 lint: setup ## style, and the import rules between the rooms
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
