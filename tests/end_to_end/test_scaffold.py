@@ -83,7 +83,7 @@ def fill_all(copy: Copy) -> None:
             "channel": "sms",
             "One SELECT": "select person_key from trusted.dim_customer",
             "payload": "{phone_number: contact.address}",
-            "exclude": "opt_out, fraud",
+            "Who is held back": "opt_out, fraud",
             "Sources of the facts": "{crm: 36}",
             "Sources of consent": "{crm: 36}",
             "destinations": "{drop: {formats: [csv]}}",
