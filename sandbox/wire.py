@@ -10,6 +10,7 @@ import binascii
 import re
 import threading
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -88,7 +89,7 @@ class RefusalError(Exception):
 Handler = Callable[[Call], Reply]
 
 
-class StandIn:
+class StandIn(ABC):
     """A vendor's double: authorises, counts against the limits, routes, one call at a time.
 
     Subclasses fill `routes` and say how the vendor refuses.
@@ -123,11 +124,11 @@ class StandIn:
                 return handler(replace(call, params=match.groupdict()))
         return self.unknown(call)
 
+    @abstractmethod
     def authorise(self, call: Call) -> None:
         """Raise RefusalError when the caller's secret is not the one that was handed out."""
-        raise NotImplementedError
 
-    def count(self, call: Call) -> None:
+    def count(self, call: Call) -> None:  # noqa: B027 - a vendor without a limit counts nothing
         """Raise RefusalError when the call is one too many."""
 
     def unknown(self, call: Call) -> Reply:
